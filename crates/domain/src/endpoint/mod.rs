@@ -1,0 +1,1 @@
+//! The endpoint: its state, its rules.

@@ -1,0 +1,11 @@
+//! PostgreSQL: every SQL statement of the product but the relay's slot calls.
+//!
+//! Domain values come in, domain values go out; SQL is lower case and stands in the file of the
+//! thing it is about. No rule of the domain is decided here: a statement does what it was told,
+//! in one transaction, or nothing.
+
+mod error;
+mod pool;
+
+pub use error::StoreError;
+pub use pool::Store;

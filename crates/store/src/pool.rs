@@ -1,0 +1,61 @@
+//! The pool of connections, and the schema that they find.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::StoreError;
+
+/// Longest wait for a free connection: what comes later is better told that the database is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A statement that runs longer is stuck behind a lock that nobody gives back.
+const STATEMENT_TIMEOUT_MS: &str = "10000";
+/// A client that vanished inside a transaction must not keep an endpoint's row locked.
+const IDLE_IN_TRANSACTION_TIMEOUT_MS: &str = "10000";
+
+/// The database, as the roles see it. Clones share the pool.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) pool: PgPool,
+}
+
+impl Store {
+    /// A pool of at most `connections_max` connections to the database at `url`.
+    ///
+    /// It connects when the first statement needs it, so a role starts while the database is away.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub fn new(url: &str, name: &str, connections_max: u32) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url)?.application_name(name).options([
+            ("statement_timeout", STATEMENT_TIMEOUT_MS),
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT_MS),
+            ("timezone", "UTC"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
+    /// Brings the schema up to date; does nothing when it is.
+    ///
+    /// # Errors
+    /// When a migration fails, or the database was migrated by a newer version.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        sqlx::migrate!("../../migrations").run(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Does the database answer?
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("select 1").execute(&self.pool).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+-- Ids are UUIDv7: their first 48 bits are milliseconds since 1970, so an id is also a time, and a
+-- table partitioned by id is partitioned by time.
+
+-- PostgreSQL 18 brings uuidv7(); for 15 to 17 this adds one (RFC 9562, section 5.7): a random UUID
+-- of version 4 whose first 48 bits become the time and whose version becomes 7. Twelve more bits
+-- are microseconds, so that ids drawn one after the other in one process ascend.
+do $$
+begin
+    if not exists (select from pg_proc where proname = 'uuidv7' and pronargs = 0) then
+        create function uuidv7() returns uuid
+            language sql volatile parallel safe
+            as $f$
+                select encode(
+                    overlay(
+                        overlay(
+                            uuid_send(gen_random_uuid())
+                            placing substring(int8send(micros / 1000) from 3)
+                            from 1 for 6)
+                        placing substring(
+                            int4send((28672 + (micros % 1000) * 4096 / 1000)::int) from 3)
+                        from 7 for 2),
+                    'hex')::uuid
+                from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as micros) t
+            $f$;
+    end if;
+end
+$$;
+
+-- The smallest id that can have been drawn at `at`: the bound of a partition.
+create function uuidv7_floor(at timestamptz) returns uuid
+    language sql immutable parallel safe
+    as $$
+        select encode(
+            substring(int8send((extract(epoch from at) * 1000)::bigint) from 3)
+                || '\x70008000000000000000'::bytea,
+            'hex')::uuid
+    $$;
+
+-- Creates the weekly partitions of `parent` that are missing between this week and `weeks` weeks
+-- ahead, and returns how many it created. A week begins on Monday, UTC.
+create function create_partitions_ahead(parent regclass, weeks int) returns int
+    language plpgsql
+    as $$
+declare
+    monday timestamptz := date_trunc('week', now(), 'UTC');
+    partition_name text;
+    created int := 0;
+begin
+    for week in 0..weeks loop
+        partition_name := parent::text || '_' || to_char(monday at time zone 'UTC', 'YYYYMMDD');
+        if to_regclass(partition_name) is null then
+            execute format(
+                'create table %I partition of %s for values from (%L) to (%L)',
+                partition_name, parent,
+                uuidv7_floor(monday), uuidv7_floor(monday + interval '7 days'));
+            created := created + 1;
+        end if;
+        monday := monday + interval '7 days';
+    end loop;
+    return created;
+end
+$$;

@@ -1,0 +1,1 @@
+//! Posthorn: proto.
