@@ -5,6 +5,7 @@
 //! in one transaction, or nothing.
 
 mod error;
+mod payments;
 mod pool;
 
 pub use error::StoreError;
