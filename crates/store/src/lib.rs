@@ -5,6 +5,7 @@
 //! in one transaction, or nothing.
 
 mod error;
+mod load;
 mod payments;
 mod pool;
 
