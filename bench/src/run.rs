@@ -150,7 +150,7 @@ async fn play_burst(config: &Config, load: &Arc<Load>, receiver: &Receiver) -> a
     let endpoint = config.endpoints;
     load.burst(endpoint, config.burst, config.concurrency).await?;
     eprintln!("burst of {} made in {:.1} s", config.burst, begun.elapsed().as_secs_f64());
-    // Every second arrival is looked at once; a duplicate may end this a little early.
+    // A duplicate may end this a little early; the judge counts, not this.
     let (mut seen, mut arrived) = (0, 0);
     while arrived < config.burst && begun.elapsed() < BURST_MAX {
         tokio::time::sleep(Duration::from_millis(100)).await;
