@@ -7,6 +7,10 @@
 mod error;
 mod payments;
 mod pool;
+mod turn;
 
 pub use error::StoreError;
 pub use pool::Store;
+pub use turn::{
+    AttemptRow, DueDelivery, EndpointConfig, LeftAlone, Look, SealedSecret, Settled, Settlement,
+};
