@@ -12,6 +12,7 @@ mod invalid;
 mod merchant;
 mod outcome;
 mod payment;
+pub mod wake;
 
 pub use event::EventType;
 pub use ids::{AttemptId, DeliveryId, EndpointId, EventId, IdError, PaymentId};
