@@ -12,6 +12,7 @@ mod invalid;
 mod merchant;
 mod outcome;
 mod payment;
+mod timestamp;
 pub mod wake;
 
 pub use event::EventType;
@@ -19,4 +20,5 @@ pub use ids::{AttemptId, DeliveryId, EndpointId, EventId, IdError, PaymentId};
 pub use invalid::Invalid;
 pub use merchant::{MerchantId, MerchantName};
 pub use outcome::{Fault, Outcome, Unwell};
+pub use timestamp::rfc3339_micros;
 pub use payment::{Amount, Currency, Payment, PaymentStatus};
