@@ -5,11 +5,13 @@
 //! in one transaction, or nothing.
 
 mod error;
+mod parked;
 mod payments;
 mod pool;
 mod turn;
 
 pub use error::StoreError;
+pub use parked::ParkedRecord;
 pub use pool::Store;
 pub use turn::{
     AttemptRow, DueDelivery, EndpointConfig, LeftAlone, Look, SealedSecret, Settled, Settlement,
