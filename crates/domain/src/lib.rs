@@ -20,5 +20,5 @@ pub use ids::{AttemptId, DeliveryId, EndpointId, EventId, IdError, PaymentId};
 pub use invalid::Invalid;
 pub use merchant::{MerchantId, MerchantName};
 pub use outcome::{Fault, Outcome, Unwell};
-pub use timestamp::rfc3339_micros;
 pub use payment::{Amount, Currency, Payment, PaymentStatus};
+pub use timestamp::rfc3339_micros;

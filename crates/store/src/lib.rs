@@ -9,6 +9,9 @@ mod parked;
 mod payments;
 mod pool;
 mod turn;
+mod relay_progress;
+mod republish;
+mod visibility;
 
 pub use error::StoreError;
 pub use parked::ParkedRecord;
@@ -16,3 +19,6 @@ pub use pool::Store;
 pub use turn::{
     AttemptRow, DueDelivery, EndpointConfig, LeftAlone, Look, SealedSecret, Settled, Settlement,
 };
+pub use relay_progress::{Owed, RelayProgress};
+pub use republish::{DeliveryText, FinishedCursor};
+pub use visibility::Snapshot;
