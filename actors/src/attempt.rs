@@ -38,11 +38,7 @@ pub(crate) struct Plan {
 }
 
 /// Makes one attempt at `delivery`; none when it would have begun too late: look again.
-pub(crate) async fn run(
-    turn: Turn<'_>,
-    delivery: &DueDelivery,
-    plan: &Plan,
-) -> Option<AttemptRow> {
+pub(crate) async fn run(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> Option<AttemptRow> {
     let span = tracing::info_span!(
         "attempt",
         otel.name = "webhook attempt",
@@ -106,8 +102,9 @@ fn request(
         event_type: delivery.event_type.clone(),
         occurred_at: delivery.occurred_at,
         data,
+        headers: Vec::new(),
         timeout: look.endpoint.policy.attempt_timeout,
-        ..Default::default()
+        traceparent: None,
     }
 }
 
@@ -127,9 +124,13 @@ async fn prepare(
         let text = Sealed { key_id: sealed.key_id.clone(), ciphertext: sealed.ciphertext.clone() };
         turn.worker.keys.open(&text, turn.endpoint, sealed.version)
     };
-    let secrets = turn.look.secrets.iter().map(open).collect::<Result<Vec<_>, _>>().map_err(
-        |error| InTheWay { fault: Fault::Secret, sentence: error.to_string() },
-    )?;
+    let secrets = turn
+        .look
+        .secrets
+        .iter()
+        .map(open)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| InTheWay { fault: Fault::Secret, sentence: error.to_string() })?;
     if secrets.is_empty() {
         let sentence = "the endpoint has no live secret".to_owned();
         return Err(InTheWay { fault: Fault::Secret, sentence });

@@ -104,9 +104,11 @@ impl EndpointObject {
         if let Err(reason) = announcement::parse(ctx.key(), &record) {
             let origin = Origin::of(ctx.headers());
             let (worker, key) = (Arc::clone(&self.worker), ctx.key().to_owned());
-            ctx.run(move || async move { Ok(park(&worker, &origin, &key, &record, &reason).await?) })
-                .name("park")
-                .await?;
+            ctx.run(
+                move || async move { Ok(park(&worker, &origin, &key, &record, &reason).await?) },
+            )
+            .name("park")
+            .await?;
             return Ok(());
         }
         let looks = ctx.get::<u64>(LOOKS).await?.unwrap_or(0);
@@ -167,8 +169,8 @@ impl EndpointObject {
         loop {
             let worker = Arc::clone(&self.worker);
             let invocation = ctx.invocation_id().to_owned();
-            let Json(report) = ctx
-                .run(move || async move {
+            let Json(report) =
+                ctx.run(move || async move {
                     Ok(Json(slice::run(&worker, endpoint, &invocation).await?))
                 })
                 .name("slice")

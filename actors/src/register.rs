@@ -63,8 +63,8 @@ async fn deployment(
 ) -> Result<(), RestateError> {
     let uri = format!("{}/{}", config.worker_url.trim_end_matches('/'), BUILD_ID);
     let before = admin.get("/deployments").await?;
-    let known = items(&before, "deployments")
-        .any(|known| text(known, "uri").trim_end_matches('/') == uri);
+    let known =
+        items(&before, "deployments").any(|known| text(known, "uri").trim_end_matches('/') == uri);
     let body = json!({ "uri": uri, "force": false, "breaking": false });
     let answer = admin.post("/deployments", &body).await?;
     registered.deployment = text(&answer, "id");
@@ -146,10 +146,7 @@ async fn subscription(
             continue;
         }
         if text(known, "source") != source {
-            return Err(RegisterError::OtherSubscription(
-                text(known, "source"),
-                text(known, "id"),
-            ));
+            return Err(RegisterError::OtherSubscription(text(known, "source"), text(known, "id")));
         }
         registered.subscription = text(known, "id");
         return Ok(());

@@ -58,7 +58,9 @@ struct Slice<'a> {
 enum Then {
     GoOn,
     /// Everything waits, or the endpoint's configuration is another one now.
-    Stop { look_again: bool },
+    Stop {
+        look_again: bool,
+    },
 }
 
 /// Runs one slice of `endpoint`.

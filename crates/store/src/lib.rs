@@ -8,17 +8,17 @@ mod error;
 mod parked;
 mod payments;
 mod pool;
-mod turn;
 mod relay_progress;
 mod republish;
+mod turn;
 mod visibility;
 
 pub use error::StoreError;
 pub use parked::ParkedRecord;
 pub use pool::Store;
+pub use relay_progress::{Owed, RelayProgress};
+pub use republish::{DeliveryText, FinishedCursor};
 pub use turn::{
     AttemptRow, DueDelivery, EndpointConfig, LeftAlone, Look, SealedSecret, Settled, Settlement,
 };
-pub use relay_progress::{Owed, RelayProgress};
-pub use republish::{DeliveryText, FinishedCursor};
 pub use visibility::Snapshot;
