@@ -18,4 +18,4 @@ pub use ids::{AttemptId, DeliveryId, EndpointId, EventId, IdError, PaymentId};
 pub use invalid::Invalid;
 pub use merchant::{MerchantId, MerchantName};
 pub use outcome::{Fault, Outcome, Unwell};
-pub use payment::{Amount, Currency, Payment, PaymentStatus};
+pub use payment::{Amount, Currency, FirstStatus, NewPayment, Payment, PaymentStatus};

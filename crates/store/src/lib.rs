@@ -4,9 +4,15 @@
 //! thing it is about. No rule of the domain is decided here: a statement does what it was told,
 //! in one transaction, or nothing.
 
+mod endpoints;
 mod error;
+mod idempotency;
+mod merchants;
 mod payments;
 mod pool;
 
+pub use endpoints::{Endpoint, FIRST_SECRET_VERSION, NewEndpoint, SealedSecret};
 pub use error::StoreError;
+pub use idempotency::{Once, Write, Written};
+pub use merchants::Merchant;
 pub use pool::Store;
