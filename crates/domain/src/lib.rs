@@ -7,6 +7,7 @@
 
 pub mod endpoint;
 mod event;
+pub mod guard;
 mod ids;
 mod invalid;
 mod merchant;
