@@ -4,8 +4,11 @@
 //! thing it is about. No rule of the domain is decided here: a statement does what it was told,
 //! in one transaction, or nothing.
 
+mod endpoints;
 mod error;
 mod parked;
+mod idempotency;
+mod merchants;
 mod payments;
 mod pool;
 mod relay_progress;
@@ -13,8 +16,11 @@ mod republish;
 mod turn;
 mod visibility;
 
+pub use endpoints::{Endpoint, FIRST_SECRET_VERSION, NewEndpoint, SealedSecret};
 pub use error::StoreError;
 pub use parked::ParkedRecord;
+pub use idempotency::{Once, Write, Written};
+pub use merchants::Merchant;
 pub use pool::Store;
 pub use relay_progress::{Owed, RelayProgress};
 pub use republish::{DeliveryText, FinishedCursor};
