@@ -5,8 +5,10 @@
 //! in one transaction, or nothing.
 
 mod error;
+mod parked;
 mod payments;
 mod pool;
 
 pub use error::StoreError;
+pub use parked::ParkedRecord;
 pub use pool::Store;
