@@ -8,7 +8,13 @@ mod error;
 mod parked;
 mod payments;
 mod pool;
+mod relay_progress;
+mod republish;
+mod visibility;
 
 pub use error::StoreError;
 pub use parked::ParkedRecord;
 pub use pool::Store;
+pub use relay_progress::{Owed, RelayProgress};
+pub use republish::{DeliveryText, FinishedCursor};
+pub use visibility::Snapshot;
