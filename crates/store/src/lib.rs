@@ -27,4 +27,7 @@ pub use republish::{DeliveryText, FinishedCursor};
 pub use turn::{
     AttemptRow, DueDelivery, EndpointConfig, LeftAlone, Look, SealedSecret, Settled, Settlement,
 };
+pub use pool::Store;
+pub use relay_progress::{Owed, RelayProgress};
+pub use republish::{DeliveryText, FinishedCursor};
 pub use visibility::Snapshot;
