@@ -9,7 +9,7 @@ use std::time::Instant;
 use data_service::PayloadError;
 use delivery::secrets::{Sealed, Secret};
 use domain::{AttemptId, EndpointId, Fault, Outcome, PaymentId};
-use store::{AttemptRow, DueDelivery, Look};
+use store::{AttemptRow, DueDelivery, LiveSecret, Look};
 use time::OffsetDateTime;
 use tracing::{Instrument, Span, field};
 
@@ -120,9 +120,9 @@ async fn prepare(
     delivery: &DueDelivery,
 ) -> Result<(bytes::Bytes, Vec<Secret>), InTheWay> {
     let data = payload(turn.worker, delivery).await?;
-    let open = |sealed: &store::SealedSecret| {
-        let text = Sealed { key_id: sealed.key_id.clone(), ciphertext: sealed.ciphertext.clone() };
-        turn.worker.keys.open(&text, turn.endpoint, sealed.version)
+    let open = |live: &LiveSecret| {
+        let store::SealedSecret { key_id, ciphertext } = live.sealed.clone();
+        turn.worker.keys.open(&Sealed { key_id, ciphertext }, turn.endpoint, live.version)
     };
     let secrets = turn
         .look

@@ -19,7 +19,8 @@ impl Api {
     /// When no HTTP client can be built.
     pub fn new(base: &str) -> anyhow::Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).no_proxy().build()?;
+        let http =
+            reqwest::Client::builder().timeout(Duration::from_secs(20)).no_proxy().build()?;
         Ok(Self { http, base: base.to_owned() })
     }
 

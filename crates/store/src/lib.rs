@@ -6,9 +6,9 @@
 
 mod endpoints;
 mod error;
-mod parked;
 mod idempotency;
 mod merchants;
+mod parked;
 mod payments;
 mod pool;
 mod relay_progress;
@@ -18,16 +18,13 @@ mod visibility;
 
 pub use endpoints::{Endpoint, FIRST_SECRET_VERSION, NewEndpoint, SealedSecret};
 pub use error::StoreError;
-pub use parked::ParkedRecord;
 pub use idempotency::{Once, Write, Written};
 pub use merchants::Merchant;
+pub use parked::ParkedRecord;
 pub use pool::Store;
 pub use relay_progress::{Owed, RelayProgress};
 pub use republish::{DeliveryText, FinishedCursor};
 pub use turn::{
-    AttemptRow, DueDelivery, EndpointConfig, LeftAlone, Look, SealedSecret, Settled, Settlement,
+    AttemptRow, DueDelivery, EndpointConfig, LeftAlone, LiveSecret, Look, Settled, Settlement,
 };
-pub use pool::Store;
-pub use relay_progress::{Owed, RelayProgress};
-pub use republish::{DeliveryText, FinishedCursor};
 pub use visibility::Snapshot;

@@ -41,9 +41,8 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let text: String = sqlx::query_scalar("select pg_current_snapshot()::text")
-            .fetch_one(&self.pool)
-            .await?;
+        let text: String =
+            sqlx::query_scalar("select pg_current_snapshot()::text").fetch_one(&self.pool).await?;
         Snapshot::parse(&text).ok_or_else(|| StoreError::Unreadable {
             table: "pg_current_snapshot()",
             what: "it is not of the form xmin:xmax:xid,xid".to_owned(),
