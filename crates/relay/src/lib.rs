@@ -13,6 +13,8 @@ mod announced;
 mod announcer;
 mod config;
 mod connection;
+#[cfg(test)]
+mod contract_tests;
 mod error;
 mod keeper;
 mod merge;

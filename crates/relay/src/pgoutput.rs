@@ -232,7 +232,3 @@ impl<'a> Body<'a> {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "pgoutput_tests.rs"]
-mod tests;
