@@ -33,6 +33,24 @@ impl Snapshot {
     pub fn has_ended(&self, xid: u64) -> bool {
         xid < self.xmin || (xid < self.xmax && !self.in_progress.contains(&xid))
     }
+
+    /// The same of a transaction of which only the low half of the id is known, as in the WAL.
+    ///
+    /// It is the one nearest to the snapshot: PostgreSQL keeps ids that are in use, a slot's among
+    /// them, within half of the 32 bits.
+    pub fn low_half_has_ended(&self, xid: u32) -> bool {
+        const EPOCH: u64 = 1 << 32;
+        let candidate = (self.xmax & !(EPOCH - 1)) | u64::from(xid);
+        let xid = if candidate > self.xmax + EPOCH / 2 {
+            // Of the epoch before; in the first epoch there is none.
+            candidate.checked_sub(EPOCH).unwrap_or(candidate)
+        } else if candidate + EPOCH / 2 < self.xmax {
+            candidate + EPOCH
+        } else {
+            candidate
+        };
+        self.has_ended(xid)
+    }
 }
 
 impl Store {
@@ -63,6 +81,20 @@ mod tests {
         for running in [12, 15, 20, 21, u64::MAX] {
             assert!(!snapshot.has_ended(running), "{running}");
         }
+    }
+
+    #[test]
+    fn a_low_half_is_read_as_the_id_next_to_the_snapshot_on_either_side_of_a_wrap() {
+        let after_a_wrap = Snapshot::parse("8589934595:8589934600:8589934597").expect("parses");
+        assert!(after_a_wrap.low_half_has_ended(u32::MAX), "of the epoch before");
+        assert!(after_a_wrap.low_half_has_ended(2));
+        assert!(!after_a_wrap.low_half_has_ended(5), "listed");
+        assert!(!after_a_wrap.low_half_has_ended(8), "not begun");
+        let before_a_wrap = Snapshot::parse("8589934590:8589934590:").expect("parses");
+        assert!(before_a_wrap.low_half_has_ended(u32::MAX - 2));
+        assert!(!before_a_wrap.low_half_has_ended(1), "of the next epoch");
+        let first_epoch = Snapshot::parse("700:700:").expect("parses");
+        assert!(first_epoch.low_half_has_ended(699) && !first_epoch.low_half_has_ended(u32::MAX));
     }
 
     #[test]
