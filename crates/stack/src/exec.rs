@@ -13,6 +13,8 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, User, getppid, initgroups, setgid, setuid};
 
+use crate::dev_null;
+
 /// What a child is told about itself.
 #[derive(Debug, Clone)]
 pub struct Exec {
@@ -76,6 +78,10 @@ pub fn become_command(exec: Exec) -> ExecError {
 fn prepare(exec: &Exec) -> Result<(), ExecError> {
     let refused = |what| move |source| ExecError::Refused { what, source };
     if let Some(name) = &exec.user {
+        dev_null::let_everybody_write().map_err(refused(
+            "only root may write to /dev/null (chmod 666 /dev/null repairs it), and a private one \
+             cannot be made",
+        ))?;
         let user = User::from_name(name)
             .map_err(refused("cannot look up the user"))?
             .ok_or_else(|| ExecError::NoUser(name.clone()))?;

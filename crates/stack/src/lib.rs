@@ -9,6 +9,7 @@
 //! could have been looked at before.
 
 mod data_version;
+mod dev_null;
 mod error;
 pub mod exec;
 mod fetch;
