@@ -1,25 +1,14 @@
-//! The data-service role: GET /payload/{payment_id}.
+//! The data-service role, and the client that asks it.
+//!
+//! A payment's id comes in, the payment as it is at this moment goes out: it is a webhook's
+//! `data`. Every attempt asks again, so a merchant sees the current state and not history.
+//! Nothing here remembers an answer: there is no cache, on either side.
 
+mod client;
 mod config;
+mod server;
+mod view;
 
+pub use client::{Client, ClientError, Payload, PayloadError};
 pub use config::Config;
-
-use observability::Health;
-use tokio_util::sync::CancellationToken;
-
-/// Why the role could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {}
-
-/// Runs the role until `shutdown`.
-///
-/// # Errors
-/// When it cannot start, or cannot go on.
-pub async fn run(
-    _config: Config,
-    _health: Health,
-    shutdown: CancellationToken,
-) -> Result<(), Error> {
-    shutdown.cancelled().await;
-    Ok(())
-}
+pub use server::{Error, run};

@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{Store, StoreError};
+use crate::{SealedSecret, Store, StoreError};
 
 /// What a look saw, all at one moment of PostgreSQL's clock.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct Look {
     /// How it is to be dealt with.
     pub endpoint: EndpointConfig,
     /// Its live secrets, newest first; empty when nothing is due.
-    pub secrets: Vec<SealedSecret>,
+    pub secrets: Vec<LiveSecret>,
     /// What is due, by sequence, at most as many as were asked for.
     pub due: Vec<DueDelivery>,
     /// When the next delivery that stepped aside comes back.
@@ -44,15 +44,13 @@ pub struct EndpointConfig {
     pub config_version: i64,
 }
 
-/// A secret as it is stored.
+/// A secret that signs now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SealedSecret {
+pub struct LiveSecret {
     /// Its version within the endpoint.
     pub version: i32,
-    /// Which key of the ring sealed it.
-    pub key_id: String,
-    /// Nonce and ciphertext.
-    pub ciphertext: Vec<u8>,
+    /// As it is kept.
+    pub sealed: SealedSecret,
 }
 
 /// A delivery whose time has come.
@@ -118,7 +116,7 @@ fn look_of(row: &PgRow) -> Result<Look, StoreError> {
     })
 }
 
-fn secrets_of(row: &PgRow) -> Result<Vec<SealedSecret>, StoreError> {
+fn secrets_of(row: &PgRow) -> Result<Vec<LiveSecret>, StoreError> {
     let versions: Vec<i32> = column(row, "secret_versions")?;
     let key_ids: Vec<String> = column(row, "secret_key_ids")?;
     let ciphertexts: Vec<Vec<u8>> = column(row, "secret_ciphertexts")?;
@@ -126,7 +124,10 @@ fn secrets_of(row: &PgRow) -> Result<Vec<SealedSecret>, StoreError> {
         .into_iter()
         .zip(key_ids)
         .zip(ciphertexts)
-        .map(|((version, key_id), ciphertext)| SealedSecret { version, key_id, ciphertext })
+        .map(|((version, key_id), ciphertext)| LiveSecret {
+            version,
+            sealed: SealedSecret { key_id, ciphertext },
+        })
         .collect())
 }
 

@@ -9,6 +9,6 @@ mod payload;
 mod settle;
 mod sweep;
 
-pub use look::{DueDelivery, EndpointConfig, Look, SealedSecret};
+pub use look::{DueDelivery, EndpointConfig, LiveSecret, Look};
 pub use settle::{AttemptRow, Settled, Settlement};
 pub use sweep::LeftAlone;
