@@ -130,7 +130,14 @@ create table deliveries (
     -- Null: in line. Otherwise it stepped aside until then.
     next_attempt_at timestamptz,
     poisonous boolean not null default false
-) with (fillfactor = 80);
+) with (
+    fillfactor = 80,
+    -- Rows come and go all day: dead ones are swept early, or every look wades through them.
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_insert_scale_factor = 0.02,
+    autovacuum_vacuum_cost_delay = 0
+);
 create index deliveries_in_line on deliveries (endpoint_id, sequence) where next_attempt_at is null;
 create index deliveries_aside on deliveries (endpoint_id, next_attempt_at)
     where next_attempt_at is not null;

@@ -1,14 +1,49 @@
-//! What the role is told, by flags and by the environment; refused at start when wrong.
+//! What the worker, and its registration, are told; refused at start when wrong.
+
+use std::net::SocketAddr;
 
 use clap::Args;
 
-/// Options of the role.
+/// Options of the worker.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     /// PostgreSQL, as a URL.
     #[arg(long, env = "POSTHORN_DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// Where Restate reaches the object.
+    /// Connections to PostgreSQL, at most. None is held while a merchant is waited for.
+    #[arg(long, env = "POSTHORN_WORKER_CONNECTIONS", default_value_t = 16)]
+    pub connections_max: u32,
+    /// Where Restate reaches the Endpoint object (HTTP/2 without TLS).
     #[arg(long, env = "POSTHORN_WORKER_LISTEN", default_value = "127.0.0.1:9080")]
-    pub listen: std::net::SocketAddr,
+    pub listen: SocketAddr,
+    /// Where health is served.
+    #[arg(long, env = "POSTHORN_WORKER_HEALTH_LISTEN", default_value = "127.0.0.1:9102")]
+    pub health_listen: SocketAddr,
+    /// The data service, which has each payment as it is now.
+    #[arg(long, env = "POSTHORN_DATA_SERVICE_URL", default_value = "http://127.0.0.1:3002")]
+    pub data_service_url: String,
+    /// Restate's ingress, by which the sweeper wakes endpoints.
+    #[arg(long, env = "POSTHORN_RESTATE_INGRESS_URL", default_value = "http://127.0.0.1:8080")]
+    pub restate_ingress_url: String,
+    /// How merchants are reached.
+    #[command(flatten)]
+    pub delivery: delivery::Config,
+}
+
+/// What the registration with Restate is told.
+#[derive(Debug, Clone, Args)]
+pub struct RegisterConfig {
+    /// Restate's admin API.
+    #[arg(long, env = "POSTHORN_RESTATE_ADMIN_URL", default_value = "http://127.0.0.1:9070")]
+    pub restate_admin_url: String,
+    /// Where Restate reaches the worker.
+    #[arg(long, env = "POSTHORN_WORKER_URL", default_value = "http://127.0.0.1:9080")]
+    pub worker_url: String,
+    /// Kafka's bootstrap servers, as Restate reaches them.
+    #[arg(long, env = "POSTHORN_KAFKA", default_value = "127.0.0.1:9092")]
+    pub kafka: String,
+    /// The topic to subscribe to: webhook-wakes behind the relay, webhook-events behind a CDC that
+    /// cannot merge.
+    #[arg(long, env = "POSTHORN_WAKE_TOPIC", default_value = "webhook-wakes")]
+    pub topic: String,
 }

@@ -1,25 +1,97 @@
-//! The worker role: the Endpoint virtual object.
+//! The worker role: the `Endpoint` virtual object, one per merchant endpoint.
+//!
+//! A thin shell around the pure core: look → decide → attempt → settle → schedule. `object.rs` has
+//! the two handlers, `slice.rs` the bounded run of attempts inside a wake, `attempt.rs` one request,
+//! `timer.rs` the one timer. No rule about who waits for whom stands here (domain), no SQL (store),
+//! no HTTP to a merchant (delivery). Nothing sleeps inside a handler: waiting is a delayed message.
 
+mod announcement;
+mod attempt;
 mod config;
+mod object;
+mod persist;
+mod register;
+mod report;
+mod restate;
+mod serve;
+mod slice;
+mod sweeper;
+mod timer;
+mod worker;
 
-pub use config::Config;
+use std::sync::Arc;
 
 use observability::Health;
+use store::Store;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Why the role could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {}
+pub use config::{Config, RegisterConfig};
+pub use register::{RegisterError, Registered, register};
+pub use restate::RestateError;
 
-/// Runs the role until `shutdown`.
+use crate::worker::Worker;
+
+/// Why the worker could not start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A port is taken, or may not be listened on.
+    #[error("listening on {address}: {source}; choose another with {flag}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// The option that chooses it.
+        flag: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The database's URL cannot be read.
+    #[error("--database-url: {0}")]
+    Store(#[from] store::StoreError),
+    /// An option of the delivery cannot be used.
+    #[error("the delivery's options: {0}")]
+    Delivery(#[from] delivery::ConfigError),
+    /// TLS cannot be set up.
+    #[error("the delivery's TLS: {0}")]
+    Tls(#[from] delivery::TlsError),
+    /// The data service's URL cannot be used.
+    #[error("--data-service-url: {0}")]
+    DataService(#[from] data_service::ClientError),
+    /// Restate's URL cannot be used.
+    #[error("{0}")]
+    Restate(#[from] RestateError),
+    /// The server broke.
+    #[error("serving: {0}")]
+    Serve(#[from] std::io::Error),
+}
+
+/// Runs the worker until `shutdown`.
 ///
 /// # Errors
-/// When it cannot start, or cannot go on.
-pub async fn run(
-    _config: Config,
-    _health: Health,
-    shutdown: CancellationToken,
-) -> Result<(), Error> {
-    shutdown.cancelled().await;
+/// When an option cannot be used, or a port is taken.
+pub async fn run(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), Error> {
+    health.not_ready("database", "not asked yet");
+    let store = Store::new(&config.database_url, "posthorn-worker", config.connections_max)?;
+    let worker = Arc::new(Worker {
+        store: store.clone(),
+        client: delivery::Client::new(config.delivery.client_config()?)?,
+        keys: config.delivery.key_ring()?,
+        payloads: data_service::Client::new(&config.data_service_url)?,
+    });
+    let ingress = restate::Ingress::new(&config.restate_ingress_url)?;
+    let object = bind(config.listen, "--listen").await?;
+    let health_listener = bind(config.health_listen, "--health-listen").await?;
+    tracing::info!(address = %config.listen, "the Endpoint object is served");
+    let (served, health_served, ()) = tokio::join!(
+        serve::serve(object, object::endpoint(worker), shutdown.clone()),
+        observability::serve_health(health_listener, health.routes(), shutdown.clone()),
+        sweeper::run(store, ingress, health, shutdown),
+    );
+    served?;
+    health_served?;
     Ok(())
+}
+
+async fn bind(address: std::net::SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, flag, source })
 }

@@ -1,1 +1,16 @@
-//! What the end-to-end tests share: a stack of their own, a client, the invariant checker.
+//! What the end-to-end tests share: a stack of their own, its client, a merchant of their own.
+//!
+//! Everything is real: `posthorn up` runs PostgreSQL, Kafka, Restate and our roles as it does for a
+//! user; tests talk to it as users do, and kill its processes by the pids that `status.json` tells.
+//! Nothing here sleeps for a fixed time and hopes: it waits for a condition, and says which one
+//! did not come.
+
+mod api;
+mod lab;
+mod receiver;
+mod wait;
+
+pub use api::Api;
+pub use lab::Lab;
+pub use receiver::{Answer, Receiver, Request};
+pub use wait::until;

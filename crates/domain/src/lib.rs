@@ -7,15 +7,19 @@
 
 pub mod endpoint;
 mod event;
+pub mod guard;
 mod ids;
 mod invalid;
 mod merchant;
 mod outcome;
 mod payment;
+mod timestamp;
+pub mod wake;
 
 pub use event::EventType;
 pub use ids::{AttemptId, DeliveryId, EndpointId, EventId, IdError, PaymentId};
 pub use invalid::Invalid;
 pub use merchant::{MerchantId, MerchantName};
 pub use outcome::{Fault, Outcome, Unwell};
-pub use payment::{Amount, Currency, Payment, PaymentStatus};
+pub use payment::{Amount, Currency, FirstStatus, NewPayment, Payment, PaymentStatus};
+pub use timestamp::rfc3339_micros;

@@ -69,12 +69,16 @@ pub enum Fault {
     PayloadMissing,
     /// The body would be over its bound. Of this delivery.
     PayloadTooLarge,
+    /// The data is not JSON. Of this delivery.
+    PayloadInvalid,
+    /// Too many attempts were in flight in this worker; no request was made. Of the whole endpoint.
+    Busy,
 }
 
 impl Fault {
     /// Does it stand in the way of every delivery of the endpoint, or of this one only?
     pub const fn is_of_the_endpoint(self) -> bool {
-        matches!(self, Self::Blocked | Self::Secret | Self::PayloadUnavailable)
+        matches!(self, Self::Blocked | Self::Secret | Self::PayloadUnavailable | Self::Busy)
     }
 
     /// Its stable code, as tables, logs and Restate's view have it.
@@ -85,6 +89,8 @@ impl Fault {
             Self::PayloadUnavailable => "payload_unavailable",
             Self::PayloadMissing => "payload_missing",
             Self::PayloadTooLarge => "payload_too_large",
+            Self::PayloadInvalid => "payload_invalid",
+            Self::Busy => "busy",
         }
     }
 }

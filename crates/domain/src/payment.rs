@@ -136,6 +136,61 @@ impl fmt::Display for PaymentStatus {
     }
 }
 
+/// The state in which a payment begins: pending or succeeded. One that names none succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstStatus(PaymentStatus);
+
+impl FirstStatus {
+    /// The state.
+    pub const fn get(self) -> PaymentStatus {
+        self.0
+    }
+
+    fn invalid() -> Invalid {
+        Invalid::new("status", "must be pending or succeeded: so a payment begins")
+    }
+}
+
+impl Default for FirstStatus {
+    fn default() -> Self {
+        Self(PaymentStatus::Succeeded)
+    }
+}
+
+impl TryFrom<PaymentStatus> for FirstStatus {
+    type Error = Invalid;
+
+    fn try_from(status: PaymentStatus) -> Result<Self, Invalid> {
+        match status {
+            PaymentStatus::Pending | PaymentStatus::Succeeded => Ok(Self(status)),
+            PaymentStatus::Failed | PaymentStatus::Cancelled | PaymentStatus::Refunded => {
+                Err(Self::invalid())
+            }
+        }
+    }
+}
+
+impl TryFrom<&str> for FirstStatus {
+    type Error = Invalid;
+
+    fn try_from(name: &str) -> Result<Self, Invalid> {
+        PaymentStatus::try_from(name).map_err(|_| Self::invalid())?.try_into()
+    }
+}
+
+/// A payment that is about to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPayment {
+    /// Who is paid.
+    pub merchant_id: MerchantId,
+    /// How much.
+    pub amount: Amount,
+    /// In what.
+    pub currency: Currency,
+    /// In which state it begins.
+    pub status: FirstStatus,
+}
+
 /// A payment as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
@@ -173,6 +228,17 @@ mod tests {
         for bad in ["", "US", "XXX", "DOLLAR", "US D"] {
             assert!(Currency::try_from(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_payment_begins_pending_or_succeeded_and_in_no_other_state() {
+        for status in PaymentStatus::ALL {
+            let may = matches!(status, PaymentStatus::Pending | PaymentStatus::Succeeded);
+            assert_eq!(FirstStatus::try_from(status).is_ok(), may, "{status}");
+            assert_eq!(FirstStatus::try_from(status.as_str()).is_ok(), may, "{status}");
+        }
+        assert_eq!(FirstStatus::try_from("unheard_of").expect_err("refused").field, "status");
+        assert_eq!(FirstStatus::default().get(), PaymentStatus::Succeeded);
     }
 
     #[test]

@@ -1,2 +1,88 @@
-//! The one binary.
-fn main() {}
+//! The one binary: a subcommand for each role, `up` for all of them, and what operators type.
+//!
+//! This crate stands on every other one and holds no rule of its own: it reads options, puts parts
+//! together and prints. A role is the same whether `up` or somebody else starts it.
+
+mod exec;
+mod migrate;
+mod role;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::role::RoleArgs;
+
+/// Webhook delivery for payments that never loses one.
+#[derive(Debug, Parser)]
+#[command(name = "posthorn", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything on this machine, for development: PostgreSQL, Kafka, Restate and every role.
+    Up(up::UpArgs),
+    /// What `up` runs: every part and role with its process, port, state and log.
+    Status(status::StatusArgs),
+    /// The api role: gRPC services and their HTTP/JSON front.
+    Api(RoleArgs<ingress::Config>),
+    /// The relay role: what is inserted into the outbox goes to Kafka.
+    Relay(RoleArgs<relay::Config>),
+    /// The worker role: the Endpoint object, which Restate calls.
+    Worker(RoleArgs<actors::Config>),
+    /// The data-service role: a payment as it is now.
+    DataService(RoleArgs<data_service::Config>),
+    /// The simulator role: merchants that answer as they are told.
+    Simulator(RoleArgs<simulator::Config>),
+    /// Bring the database's schema up to date.
+    Migrate(migrate::MigrateArgs),
+    /// Become another program that dies with its parent.
+    #[command(hide = true)]
+    Exec(exec::ExecArgs),
+}
+
+fn main() -> ExitCode {
+    let command = match Cli::parse().command {
+        // Before there are threads: this process is about to become another.
+        Command::Exec(args) => return exec::exec(args),
+        command => command,
+    };
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        // Only this function installs one.
+        eprintln!("posthorn: a TLS provider was installed before");
+        return ExitCode::FAILURE;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("posthorn: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(command)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("posthorn: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(args) => up::up(args).await,
+        Command::Status(args) => status::status(&args),
+        Command::Api(args) => role::run("api", args, ingress::run).await,
+        Command::Relay(args) => role::run("relay", args, relay::run).await,
+        Command::Worker(args) => role::run("worker", args, actors::run).await,
+        Command::DataService(args) => role::run("data-service", args, data_service::run).await,
+        Command::Simulator(args) => role::run("simulator", args, simulator::run).await,
+        Command::Migrate(args) => migrate::migrate(&args).await,
+        Command::Exec(args) => Ok(exec::exec(args)),
+    }
+}

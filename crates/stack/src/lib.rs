@@ -1,1 +1,41 @@
-//! Posthorn: stack.
+//! Local PostgreSQL, Kafka and Restate: found or fetched, configured, started, watched, stopped.
+//!
+//! A part's file knows what is particular about it and ends in a [`Service`]: what to run, when it
+//! is ready, how it is stopped. `supervise` runs services, whatever they are, so `up` runs our own
+//! roles through it as well. Everything lies below one state directory and listens on loopback.
+//!
+//! What must never happen: a process that outlives its `up`; two of a kind on one data folder; a
+//! data folder of another version touched; a start that half happened because of something that
+//! could have been looked at before.
+
+mod data_version;
+mod dev_null;
+mod error;
+pub mod exec;
+mod fetch;
+mod kafka;
+mod launch;
+mod leftovers;
+mod ports;
+mod postgres;
+mod probe;
+mod progress;
+mod restate;
+mod secrets;
+mod state_dir;
+mod status;
+mod supervise;
+mod template;
+
+pub use error::StackError;
+pub use kafka::Kafka;
+pub use launch::Launch;
+pub use leftovers::wait_until_gone;
+pub use ports::{PortChoice, Ports, PortsError};
+pub use postgres::Postgres;
+pub use probe::Probe;
+pub use progress::Progress;
+pub use restate::Restate;
+pub use state_dir::StateDir;
+pub use status::{Board, Kind, ServiceStatus, State, Status};
+pub use supervise::{Service, Supervisor};

@@ -27,4 +27,24 @@ impl StoreError {
             _ => None,
         }
     }
+
+    /// Is the database away, or too busy, so that the same may succeed a little later?
+    ///
+    /// Whether a write took effect is not known then: the connection may have broken after it.
+    pub fn is_away(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            // Classes of SQLSTATE: connection (08), serialization and deadlock (40), resources
+            // (53), intervention such as a timeout or a shutdown (57), system (58).
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+            }),
+            _ => false,
+        }
+    }
 }

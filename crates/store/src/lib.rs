@@ -4,10 +4,28 @@
 //! thing it is about. No rule of the domain is decided here: a statement does what it was told,
 //! in one transaction, or nothing.
 
+mod endpoints;
 mod error;
 mod load;
+mod idempotency;
+mod merchants;
+mod parked;
 mod payments;
 mod pool;
+mod relay_progress;
+mod republish;
+mod turn;
+mod visibility;
 
+pub use endpoints::{Endpoint, FIRST_SECRET_VERSION, NewEndpoint, SealedSecret};
 pub use error::StoreError;
+pub use idempotency::{Once, Write, Written};
+pub use merchants::Merchant;
+pub use parked::ParkedRecord;
 pub use pool::Store;
+pub use relay_progress::{Owed, RelayProgress};
+pub use republish::{DeliveryText, FinishedCursor};
+pub use turn::{
+    AttemptRow, DueDelivery, EndpointConfig, LeftAlone, LiveSecret, Look, Settled, Settlement,
+};
+pub use visibility::Snapshot;

@@ -1,0 +1,288 @@
+//! The `Endpoint` virtual object: `notify` says that there may be something due, `wake` looks and
+//! sends. `wake` is the only code that sends to this object's merchant.
+//!
+//! Restate keeps what only Restate can: whose turn it is, the timer, and a copy of the state for
+//! people. Losing all of it loses no delivery. No handler sleeps, none ends in Restate's pause, and
+//! nothing a merchant does makes one fail. The rule of when a wake may end is `domain::wake`'s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::EndpointId;
+use domain::wake::{self, Next};
+use restate_sdk::endpoint::Endpoint as ServiceEndpoint;
+use restate_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+use store::ParkedRecord;
+
+use crate::announcement::{self, Origin};
+use crate::persist::persist;
+use crate::report::{SliceReport, StateView};
+use crate::slice;
+use crate::timer::{self, Arm, Timer};
+use crate::worker::Worker;
+
+/// The counter that merges wakes; see `domain::wake`.
+const LOOKS: &str = "looks";
+/// The timer that is armed.
+const TIMER: &str = "timer";
+/// Where the endpoint stands, for people.
+const STATE: &str = "state";
+/// What is the matter on our side, for people, and how often in a row.
+const STUCK: &str = "stuck";
+
+/// Waits while something on our side stands in the way of a whole slice: 5 s doubling to 60 s.
+const STUCK_WAIT_FIRST: Duration = Duration::from_secs(5);
+const STUCK_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Why a wake was sent.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub(crate) enum WakeCall {
+    /// A record announced a delivery, when the counter was `looks`.
+    Notified { looks: u64 },
+    /// A wake before it used up its budget.
+    Continued { looks: u64 },
+    /// The timer of this generation fired.
+    Timer { generation: u64 },
+    /// The sweeper found the endpoint left alone.
+    Swept,
+}
+
+impl WakeCall {
+    /// The counter that it was sent for; none: look in any case.
+    const fn sent_for(self) -> Option<u64> {
+        match self {
+            Self::Notified { looks } | Self::Continued { looks } => Some(looks),
+            Self::Timer { .. } | Self::Swept => None,
+        }
+    }
+}
+
+/// What is the matter on our side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Stuck {
+    reason: String,
+    times: u32,
+}
+
+/// The object; its fields are shared by all invocations.
+pub(crate) struct EndpointObject {
+    worker: Arc<Worker>,
+}
+
+/// What is served to Restate.
+pub(crate) fn endpoint(worker: Arc<Worker>) -> ServiceEndpoint {
+    ServiceEndpoint::builder().bind(EndpointObject { worker }).build()
+}
+
+#[restate_sdk::object(
+    name = "Endpoint",
+    client_visibility = "pub(crate)",
+    // One deadline is around each slice, well before this.
+    inactivity_timeout = "3m",
+    abort_timeout = "1m",
+    // Nothing is kept of what is over: PostgreSQL has it.
+    journal_retention = "0s",
+    idempotency_retention = "0s"
+)]
+impl EndpointObject {
+    /// A record came: there may be something due. Shared, so it has no inbox and waits for nobody.
+    #[handler(invocation_retry_policy(
+        initial_interval = "100ms",
+        factor = 2.0,
+        max_interval = "10s",
+        // A day: a broken record is parked, or the database was away for longer than that.
+        max_attempts = 8640,
+        on_max_attempts = "kill"
+    ))]
+    async fn notify(
+        &self,
+        ctx: SharedObjectContext<'_>,
+        record: bytes::Bytes,
+    ) -> Result<(), HandlerError> {
+        if let Err(reason) = announcement::parse(ctx.key(), &record) {
+            let origin = Origin::of(ctx.headers());
+            let (worker, key) = (Arc::clone(&self.worker), ctx.key().to_owned());
+            ctx.run(
+                move || async move { Ok(park(&worker, &origin, &key, &record, &reason).await?) },
+            )
+            .name("park")
+            .await?;
+            return Ok(());
+        }
+        let looks = ctx.get::<u64>(LOOKS).await?.unwrap_or(0);
+        let call = WakeCall::Notified { looks };
+        ctx.object_client::<EndpointObjectClient>(ctx.key())
+            .wake(Json(call))
+            .idempotency_key(key_of(looks))
+            .send();
+        Ok(())
+    }
+
+    /// Looks, and sends what is due, in bounded slices.
+    #[handler(invocation_retry_policy(
+        initial_interval = "100ms",
+        factor = 2.0,
+        max_interval = "2s",
+        // Then it is killed, never paused: a paused key is held until a human comes.
+        max_attempts = 20,
+        on_max_attempts = "kill"
+    ))]
+    async fn wake(
+        &self,
+        ctx: ObjectContext<'_>,
+        Json(call): Json<WakeCall>,
+    ) -> Result<(), HandlerError> {
+        let looks = ctx.get::<u64>(LOOKS).await?.unwrap_or(0);
+        let mut timer = ctx.get::<Json<Timer>>(TIMER).await?.map(Json::into_inner);
+        if let WakeCall::Timer { generation } = call {
+            if timer.as_ref().is_none_or(|armed| armed.generation != generation) {
+                return Ok(());
+            }
+            ctx.clear(TIMER);
+            timer = None;
+        }
+        if !wake::runs(call.sent_for(), looks) {
+            return Ok(());
+        }
+        let Ok(endpoint) = ctx.key().parse::<EndpointId>() else {
+            ctx.clear_all();
+            return Ok(());
+        };
+        let looks = looks + 1;
+        ctx.set(LOOKS, looks);
+        let report = self.run_slices(&ctx, endpoint, looks).await?;
+        leave(&ctx, &report, call, timer).await
+    }
+}
+
+impl EndpointObject {
+    /// Slices until the rule says that nobody is missed, or the budget is used up.
+    async fn run_slices(
+        &self,
+        ctx: &ObjectContext<'_>,
+        endpoint: EndpointId,
+        looks: u64,
+    ) -> Result<SliceReport, HandlerError> {
+        let (mut slices, mut elapsed) = (0, Duration::ZERO);
+        loop {
+            let worker = Arc::clone(&self.worker);
+            let invocation = ctx.invocation_id().to_owned();
+            let Json(report) =
+                ctx.run(move || async move {
+                    Ok(Json(slice::run(&worker, endpoint, &invocation).await?))
+                })
+                .name("slice")
+                .await?;
+            slices += 1;
+            elapsed += Duration::from_millis(report.took_ms);
+            match wake::after_slice(slices, elapsed, report.end()) {
+                Next::LookAgain => {}
+                Next::End => return Ok(report),
+                Next::HandOver => {
+                    // The new counter as key: it merges with what notifies have sent meanwhile.
+                    let call = WakeCall::Continued { looks };
+                    ctx.object_client::<EndpointObjectClient>(ctx.key())
+                        .wake(Json(call))
+                        .idempotency_key(key_of(looks))
+                        .send();
+                    return Ok(report);
+                }
+            }
+        }
+    }
+}
+
+/// The idempotency key of the wake that looks for everybody who read `looks`.
+fn key_of(looks: u64) -> String {
+    format!("looks-{looks}")
+}
+
+/// What a wake leaves behind: the copy of the state, and a timer when there is something to come.
+async fn leave(
+    ctx: &ObjectContext<'_>,
+    report: &SliceReport,
+    call: WakeCall,
+    timer: Option<Timer>,
+) -> Result<(), HandlerError> {
+    if let Some(reason) = &report.stuck {
+        let before = ctx.get::<Json<Stuck>>(STUCK).await?.map_or(0, |Json(stuck)| stuck.times);
+        let times = before.saturating_add(1);
+        ctx.set(STUCK, Json(Stuck { reason: reason.clone(), times }));
+        let doublings = before.min(6);
+        let delay = STUCK_WAIT_FIRST.saturating_mul(1 << doublings).min(STUCK_WAIT_MAX);
+        // Without PostgreSQL there is no clock to say when that is: whoever comes replaces it.
+        return set_timer(ctx, timer, delay, 0).await;
+    }
+    let Some(view) = &report.view else {
+        // No such endpoint, or it was deleted: nothing of it stays.
+        if let Some(timer) = timer {
+            ctx.invocation_handle(timer.invocation).cancel();
+        }
+        ctx.clear_all();
+        return Ok(());
+    };
+    if ctx.get::<Json<Stuck>>(STUCK).await?.is_some() {
+        ctx.clear(STUCK);
+    }
+    if ctx.get::<Json<StateView>>(STATE).await?.is_none_or(|Json(before)| before != *view) {
+        ctx.set(STATE, Json(view.clone()));
+    }
+    let early = matches!(call, WakeCall::Timer { .. }) && report.attempts == 0;
+    match timer::arm(timer.as_ref(), report.next_ms(), report.now_ms, early) {
+        Arm::Keep => Ok(()),
+        Arm::New { delay, at_ms } => set_timer(ctx, timer, delay, at_ms).await,
+    }
+}
+
+/// Arms a timer in the place of the one that is armed, if any.
+async fn set_timer(
+    ctx: &ObjectContext<'_>,
+    armed: Option<Timer>,
+    delay: Duration,
+    at_ms: i64,
+) -> Result<(), HandlerError> {
+    if let Some(armed) = &armed {
+        ctx.invocation_handle(armed.invocation.clone()).cancel();
+    }
+    let generation = ctx.get::<u64>(GENERATION).await?.unwrap_or(0) + 1;
+    ctx.set(GENERATION, generation);
+    let sent = ctx
+        .object_client::<EndpointObjectClient>(ctx.key())
+        .wake(Json(WakeCall::Timer { generation }))
+        .send_after(delay)
+        .await?;
+    let invocation = sent.invocation_id().to_owned();
+    ctx.set(TIMER, Json(Timer { at_ms, generation, invocation }));
+    Ok(())
+}
+
+/// Counts timers, so that none is taken for another.
+const GENERATION: &str = "generation";
+
+async fn park(
+    worker: &Worker,
+    origin: &Origin,
+    key: &str,
+    value: &[u8],
+    reason: &str,
+) -> Result<(), store::StoreError> {
+    let record = ParkedRecord {
+        topic: &origin.topic,
+        partition: origin.partition,
+        offset: origin.offset,
+        key: key.as_bytes(),
+        value,
+        reason,
+    };
+    persist("park", || worker.store.park(record)).await?;
+    tracing::warn!(
+        topic = origin.topic,
+        partition = origin.partition,
+        offset = origin.offset,
+        reason,
+        "a record could not be understood; it is parked"
+    );
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Patience with the database: a hiccup of some seconds must not end a slice, because a request
+//! whose outcome is lost is sent again.
+//!
+//! What is retried must be safe to repeat. Whoever calls keeps the outcome in hand meanwhile.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use store::StoreError;
+
+/// How long one statement is tried in all.
+const PATIENCE: Duration = Duration::from_secs(8);
+const WAIT_FIRST: Duration = Duration::from_millis(50);
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Runs `statement` until it succeeds, for some seconds; the last error if it never does.
+pub(crate) async fn persist<T, F, Fut>(name: &'static str, statement: F) -> Result<T, StoreError>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, StoreError>>,
+{
+    let began = Instant::now();
+    let mut wait = WAIT_FIRST;
+    loop {
+        match statement().await {
+            Ok(value) => return Ok(value),
+            // What cannot be read now cannot be read in a second either.
+            Err(error @ StoreError::Unreadable { .. }) => return Err(error),
+            Err(error) if began.elapsed() + wait > PATIENCE => return Err(error),
+            Err(error) => {
+                tracing::warn!(name, %error, "the database did not take a statement; trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(WAIT_MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Registration with Restate: the worker's deployment, the Kafka cluster, the one subscription.
+//!
+//! Idempotent: whatever is there already stays. A second subscription to the same topic would mean
+//! every record twice, so it looks before it creates. What still runs on builds that nobody serves
+//! any more is ended: PostgreSQL knows what it had to do, and the sweeper comes by.
+
+use serde_json::{Value, json};
+
+use crate::config::RegisterConfig;
+use crate::restate::{Http, RestateError};
+use crate::serve::BUILD_ID;
+
+/// The cluster's name inside Restate.
+const CLUSTER: &str = "posthorn";
+/// Fixed, so that a subscription made anew goes on where the last one was.
+const GROUP: &str = "posthorn-restate";
+/// The handler that takes the records.
+const SINK: &str = "service://Endpoint/notify";
+
+/// Why the registration failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// Restate could not be asked, or refused.
+    #[error("registering with Restate: {0}")]
+    Restate(#[from] RestateError),
+    /// Somebody subscribed another topic: each event would be handled twice.
+    #[error(
+        "Restate subscribes {0} to the same handler; remove it first: restate subscriptions delete {1}"
+    )]
+    OtherSubscription(String, String),
+}
+
+/// What the registration found or made.
+#[derive(Debug, Clone, Default)]
+pub struct Registered {
+    /// The deployment's id.
+    pub deployment: String,
+    /// The subscription's id.
+    pub subscription: String,
+    /// Sentences about what was made; empty when all was there.
+    pub made: Vec<String>,
+}
+
+/// Registers the worker, the cluster and the subscription, as far as they are not there.
+///
+/// # Errors
+/// When Restate is away, cannot reach the worker, or subscribes another topic.
+pub async fn register(config: &RegisterConfig) -> Result<Registered, RegisterError> {
+    let admin = Http::new(&config.restate_admin_url)?;
+    let mut registered = Registered::default();
+    deployment(&admin, config, &mut registered).await?;
+    retire_old_builds(&admin, config, &mut registered).await?;
+    cluster(&admin, config, &mut registered).await?;
+    subscription(&admin, config, &mut registered).await?;
+    Ok(registered)
+}
+
+/// New code is a new URL: the path carries the build's id, so that what runs keeps its code.
+async fn deployment(
+    admin: &Http,
+    config: &RegisterConfig,
+    registered: &mut Registered,
+) -> Result<(), RestateError> {
+    let uri = format!("{}/{}", config.worker_url.trim_end_matches('/'), BUILD_ID);
+    let before = admin.get("/deployments").await?;
+    let known =
+        items(&before, "deployments").any(|known| text(known, "uri").trim_end_matches('/') == uri);
+    let body = json!({ "uri": uri, "force": false, "breaking": false });
+    let answer = admin.post("/deployments", &body).await?;
+    registered.deployment = text(&answer, "id");
+    if !known {
+        registered.made.push(format!("the worker's deployment {uri}"));
+    }
+    Ok(())
+}
+
+/// Ends what is pinned to older builds at this worker's address: only this build is served there.
+async fn retire_old_builds(
+    admin: &Http,
+    config: &RegisterConfig,
+    registered: &mut Registered,
+) -> Result<(), RestateError> {
+    let base = format!("{}/", config.worker_url.trim_end_matches('/'));
+    let answer = admin.get("/deployments").await?;
+    for old in items(&answer, "deployments") {
+        let (id, uri) = (text(old, "id"), text(old, "uri"));
+        if id == registered.deployment || !uri.starts_with(&base) {
+            continue;
+        }
+        let query = format!(
+            "select id from sys_invocation where pinned_deployment_id = '{id}' \
+             and status <> 'completed'"
+        );
+        let pinned = admin.post("/query", &json!({ "query": query })).await?;
+        let mut ended = 0;
+        for invocation in items(&pinned, "rows") {
+            let path = format!("/invocations/{}/kill", text(invocation, "id"));
+            admin.send(reqwest::Method::PATCH, &path, None::<&()>, None).await?;
+            ended += 1;
+        }
+        let path = format!("/deployments/{id}?force=true");
+        admin.send(reqwest::Method::DELETE, &path, None::<&()>, None).await?;
+        registered.made.push(format!("removed the old build {uri}, ending {ended} invocations"));
+    }
+    Ok(())
+}
+
+async fn cluster(
+    admin: &Http,
+    config: &RegisterConfig,
+    registered: &mut Registered,
+) -> Result<(), RestateError> {
+    let body = json!({
+        "name": CLUSTER,
+        "properties": { "bootstrap.servers": config.kafka },
+    });
+    match admin.post("/kafka-clusters", &body).await {
+        Ok(_) => {
+            registered.made.push(format!("the Kafka cluster {CLUSTER} at {}", config.kafka));
+            Ok(())
+        }
+        Err(RestateError::Refused { status, .. }) if status == reqwest::StatusCode::CONFLICT => {
+            let path = format!("/kafka-clusters/{CLUSTER}");
+            let before = admin.get(&path).await?;
+            let servers = before["properties"]["bootstrap.servers"].as_str();
+            if servers != Some(config.kafka.as_str()) {
+                let body = json!({ "properties": { "bootstrap.servers": config.kafka } });
+                admin.send(reqwest::Method::PATCH, &path, Some(&body), None).await?;
+                registered.made.push(format!("the Kafka cluster's new address {}", config.kafka));
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn subscription(
+    admin: &Http,
+    config: &RegisterConfig,
+    registered: &mut Registered,
+) -> Result<(), RegisterError> {
+    let source = format!("kafka://{CLUSTER}/{}", config.topic);
+    let before = admin.get("/subscriptions").await?;
+    for known in items(&before, "subscriptions") {
+        if text(known, "sink") != SINK {
+            continue;
+        }
+        if text(known, "source") != source {
+            return Err(RegisterError::OtherSubscription(text(known, "source"), text(known, "id")));
+        }
+        registered.subscription = text(known, "id");
+        return Ok(());
+    }
+    let body = json!({
+        "source": source,
+        "sink": SINK,
+        "options": {
+            "group.id": GROUP,
+            "auto.offset.reset": "earliest",
+            // The defaults make the first wake after a kill of Restate wait 44 s, these 6 s.
+            "session.timeout.ms": "6000",
+            "heartbeat.interval.ms": "1500",
+        },
+    });
+    let answer = admin.post("/subscriptions", &body).await?;
+    registered.subscription = text(&answer, "id");
+    registered.made.push(format!("the subscription of {} to Endpoint/notify", config.topic));
+    Ok(())
+}
+
+fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    answer[name].as_array().into_iter().flatten()
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_default().to_owned()
+}

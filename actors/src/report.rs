@@ -1,0 +1,132 @@
+//! What a slice leaves in Restate's journal: counts, times, and a copy of the state for people.
+//!
+//! No payload, no secret, no list that grows. Its form is part of a deployment: code that writes
+//! another form is registered under another URL.
+
+use domain::endpoint::{Breaker, EndpointState, Status};
+use domain::wake::SliceEnd;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// The result of a slice.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SliceReport {
+    /// PostgreSQL's clock at the end, in milliseconds since 1970.
+    pub(crate) now_ms: i64,
+    /// How long the slice took.
+    pub(crate) took_ms: u64,
+    /// Requests made.
+    pub(crate) attempts: u32,
+    /// How many of them the merchant accepted.
+    pub(crate) delivered: u32,
+    /// Its look filled its limit, or it stopped before the end of what was due.
+    pub(crate) more: bool,
+    /// Until when everything waits, in milliseconds since 1970.
+    pub(crate) waits_until_ms: Option<i64>,
+    /// When the next delivery that stepped aside comes back.
+    pub(crate) next_due_ms: Option<i64>,
+    /// What is the matter on our side; then nothing else in here counts.
+    pub(crate) stuck: Option<String>,
+    /// Where the endpoint stands; none when there is no such endpoint.
+    pub(crate) view: Option<StateView>,
+}
+
+impl SliceReport {
+    /// A slice that our own fault ended.
+    pub(crate) fn stuck(reason: String, took_ms: u64) -> Self {
+        Self { stuck: Some(reason), ..Self::empty(0, took_ms) }
+    }
+
+    /// A slice that found nothing.
+    pub(crate) fn empty(now_ms: i64, took_ms: u64) -> Self {
+        Self {
+            now_ms,
+            took_ms,
+            attempts: 0,
+            delivered: 0,
+            more: false,
+            waits_until_ms: None,
+            next_due_ms: None,
+            stuck: None,
+            view: None,
+        }
+    }
+
+    /// What the wake's rule needs to know of it.
+    pub(crate) fn end(&self) -> SliceEnd {
+        let may_send = self.view.as_ref().is_none_or(|view| view.status == "active");
+        SliceEnd {
+            more: self.more,
+            waits: self.waits_until_ms.is_some() || self.stuck.is_some() || !may_send,
+        }
+    }
+
+    /// When there is something to do again without anybody's asking.
+    pub(crate) fn next_ms(&self) -> Option<i64> {
+        self.waits_until_ms.or(self.next_due_ms)
+    }
+}
+
+/// Where an endpoint stands, as an operator reads it with `restate kv get Endpoint ep_…`.
+///
+/// A copy: PostgreSQL has the truth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StateView {
+    pub(crate) merchant: String,
+    pub(crate) status: String,
+    pub(crate) breaker: String,
+    /// What the endpoint last did wrong and how often in a row, since when; or our own fault.
+    pub(crate) trouble: Option<String>,
+    /// Until when everything waits.
+    pub(crate) waits_until: Option<String>,
+    /// Number of the last event of the endpoint's journal.
+    pub(crate) version: u64,
+}
+
+impl StateView {
+    pub(crate) fn of(
+        merchant: &str,
+        state: &EndpointState,
+        version: u64,
+        now: OffsetDateTime,
+    ) -> Self {
+        let status = match state.status {
+            Status::Active => "active",
+            Status::Disabled { .. } => "disabled",
+        };
+        let breaker = match state.breaker {
+            Breaker::Closed => "closed",
+            Breaker::Open { .. } => "open",
+        };
+        let unwell = state.unwell.map(|span| {
+            let what = match span.cause {
+                domain::Unwell::Status(status) => format!("answers {status}"),
+                other => format!("does not answer ({})", other.code()),
+            };
+            format!("{what}, {} in a row since {}", span.consecutive, rfc3339(span.since))
+        });
+        let fault = state.fault.map(|span| {
+            let (code, since) = (span.fault.code(), rfc3339(span.since));
+            format!("our fault: {code}, {} in a row since {since}", span.consecutive)
+        });
+        Self {
+            merchant: merchant.to_owned(),
+            status: status.to_owned(),
+            breaker: breaker.to_owned(),
+            trouble: fault.or(unwell),
+            waits_until: state.waits_until(now).map(rfc3339),
+            version,
+        }
+    }
+}
+
+/// A time to the second, as people read it.
+pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
+    let whole = time.replace_nanosecond(0).unwrap_or(time);
+    whole.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
+
+/// Milliseconds since 1970, rounded up: a timer must not fire before its time.
+pub(crate) fn millis(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX - 1) + 1
+}

@@ -1,0 +1,79 @@
+//! The sweeper: wakes whom nobody looked at though there is something due.
+//!
+//! In a healthy system it finds nothing. It is what makes the loss of a record, of a timer, of an
+//! invocation or of all of Restate's data cost time and no delivery. It never sends to a merchant,
+//! it only wakes. A worker that starts sweeps at once.
+
+use std::time::Duration;
+
+use observability::Health;
+use store::{LeftAlone, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::object::WakeCall;
+use crate::restate::Ingress;
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_secs(10);
+/// An endpoint with due work that had no look for this long was left alone.
+const IDLE: Duration = Duration::from_secs(60);
+/// Endpoints of one round, at most; the longest alone come first.
+const LIMIT: u16 = 1_000;
+/// Partitions are looked after once in so many rounds: every hour.
+const ROUNDS_PER_UPKEEP: u32 = 360;
+
+/// Sweeps until `shutdown`.
+pub(crate) async fn run(
+    store: Store,
+    ingress: Ingress,
+    health: Health,
+    shutdown: CancellationToken,
+) {
+    let mut rounds: u32 = 0;
+    loop {
+        match store.endpoints_left_alone(IDLE, LIMIT).await {
+            Ok(left_alone) => {
+                health.ready("database");
+                wake_all(&ingress, &left_alone.unwrap_or_default()).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the sweeper could not look");
+                health.not_ready("database", error.to_string());
+            }
+        }
+        if rounds.is_multiple_of(ROUNDS_PER_UPKEEP) {
+            upkeep(&store).await;
+        }
+        rounds = rounds.wrapping_add(1);
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn wake_all(ingress: &Ingress, left_alone: &[LeftAlone]) {
+    if left_alone.is_empty() {
+        return;
+    }
+    tracing::warn!(found = left_alone.len(), "the sweeper found endpoints left alone");
+    for LeftAlone { endpoint, fence } in left_alone {
+        // The fence names this very neglect: however many rounds it lasts, one wake waits.
+        let key = format!("sweep-{fence}");
+        if let Err(error) = ingress.wake(*endpoint, WakeCall::Swept, &key).await {
+            tracing::warn!(%endpoint, %error, "the sweeper could not wake an endpoint");
+            return;
+        }
+    }
+}
+
+async fn upkeep(store: &Store) {
+    match store.create_partitions_ahead().await {
+        Ok(0) => {}
+        Ok(created) => tracing::info!(created, "partitions were created ahead of time"),
+        Err(error) => tracing::error!(
+            %error,
+            "partitions could not be created ahead; rows go to the default partitions, see docs/operating.md"
+        ),
+    }
+}

@@ -1,0 +1,200 @@
+//! From a URL that passed the guard to a connection with an address that passed it.
+//!
+//! This is the one choke point: resolve once, judge every answer, dial exactly those addresses,
+//! and judge again the address that is really connected to. A host that is an address goes the
+//! same way. Nothing between the judgement and the connection can change where it goes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use domain::guard::{AllowedNetworks, CanonicalUrl, Host};
+use domain::{Fault, Unwell};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::attempt::{Code, Split};
+use crate::failure::Failure;
+use crate::limits::{DIALLED_MAX, NEXT_ADDRESS_DELAY};
+use crate::meter::{Meter, Metered};
+use crate::names::{NameError, Names};
+use crate::tls::{HTTP2, explain};
+
+/// A connection's bytes, whatever carries them.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Makes connections to merchants.
+pub(crate) struct Dialer {
+    pub(crate) names: Names,
+    pub(crate) networks: AllowedNetworks,
+    pub(crate) tls: TlsConnector,
+    /// For TCP and TLS together.
+    pub(crate) connect_timeout: Duration,
+}
+
+/// A connection that was just made.
+pub(crate) struct Dialled {
+    pub(crate) stream: Box<dyn Stream>,
+    pub(crate) meter: Meter,
+    pub(crate) address: SocketAddr,
+    pub(crate) is_http2: bool,
+}
+
+impl Dialer {
+    /// Connects to the host of `url`; `split` gets the times also when it fails, and `address` the
+    /// one that answered.
+    pub(crate) async fn dial(
+        &self,
+        url: &CanonicalUrl,
+        split: &mut Split,
+        address: &mut Option<SocketAddr>,
+    ) -> Result<Dialled, Failure> {
+        let addresses = self.addresses(url, split).await?;
+        tokio::time::timeout(self.connect_timeout, self.connect(url, &addresses, split, address))
+            .await
+            .unwrap_or_else(|_| Err(Failure::connect_timeout()))
+    }
+
+    /// The addresses of the host, all of them judged.
+    async fn addresses(
+        &self,
+        url: &CanonicalUrl,
+        split: &mut Split,
+    ) -> Result<Vec<SocketAddr>, Failure> {
+        let mut addresses = match url.host() {
+            Host::Address(address) => vec![address],
+            Host::Localhost => {
+                // By definition both; only those that the operator allows are meant.
+                let both = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+                both.into_iter()
+                    .filter(|address| self.networks.is_allowed_by_operator(*address))
+                    .collect()
+            }
+            Host::Name(name) => {
+                let begun = Instant::now();
+                let answer = self.names.resolve(name).await;
+                split.dns_us = Some(micros(begun.elapsed()));
+                answer.map_err(no_address)?
+            }
+        };
+        self.judge(&addresses)?;
+        // IPv4 first: the addresses that we call from, and that merchants allow, are IPv4.
+        addresses.sort_by_key(|address| address.to_canonical().is_ipv6());
+        addresses.truncate(DIALLED_MAX);
+        let port = url.port();
+        Ok(addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+    }
+
+    /// One bad address among good ones is never a merchant's: all or nothing.
+    fn judge(&self, addresses: &[IpAddr]) -> Result<(), Failure> {
+        let refusals: Vec<_> =
+            addresses.iter().filter_map(|address| self.networks.check(*address).err()).collect();
+        let Some(refusal) = refusals.first() else { return Ok(()) };
+        let (code, sentence) = if refusals.len() == addresses.len() {
+            (Code::AddressRefused, format!("The host may not be reached: {refusal}."))
+        } else {
+            (
+                Code::MixedAddresses,
+                format!("One of the host's addresses may not be reached: {refusal}."),
+            )
+        };
+        Err(Failure::fault(Fault::Blocked, code, sentence))
+    }
+
+    async fn connect(
+        &self,
+        url: &CanonicalUrl,
+        addresses: &[SocketAddr],
+        split: &mut Split,
+        address: &mut Option<SocketAddr>,
+    ) -> Result<Dialled, Failure> {
+        let begun = Instant::now();
+        let tcp = connect_any(addresses).await;
+        split.connect_us = Some(micros(begun.elapsed()));
+        let tcp = tcp.map_err(|error| Failure::connect(&error))?;
+        // A small request must not wait for the answer to a packet before it.
+        tcp.set_nodelay(true).map_err(|error| Failure::connect(&error))?;
+        let peer = tcp.peer_addr().map_err(|error| Failure::connect(&error))?;
+        *address = Some(peer);
+        // What was dialled was judged; this catches a network that sends us somewhere else.
+        self.judge(&[peer.ip()])?;
+        let meter = Meter::full();
+        let tcp = Metered { inner: tcp, meter: meter.clone() };
+        if !url.is_https() {
+            return Ok(Dialled { stream: Box::new(tcp), meter, address: peer, is_http2: false });
+        }
+        let name = server_name(url)?;
+        let begun = Instant::now();
+        let tls = self.tls.connect(name, tcp).await;
+        split.tls_us = Some(micros(begun.elapsed()));
+        let tls = tls.map_err(|error| {
+            let (code, sentence) = explain(&error);
+            Failure::unwell(Unwell::Tls, code, sentence)
+        })?;
+        let is_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP2);
+        Ok(Dialled { stream: Box::new(tls), meter, address: peer, is_http2 })
+    }
+}
+
+fn server_name(url: &CanonicalUrl) -> Result<ServerName<'static>, Failure> {
+    match url.host() {
+        Host::Address(address) => Ok(ServerName::IpAddress(address.into())),
+        Host::Localhost => ServerName::try_from("localhost"),
+        Host::Name(name) => ServerName::try_from(name.to_owned()),
+    }
+    .map_err(|_| {
+        Failure::unwell(
+            Unwell::Tls,
+            Code::TlsCertificateName,
+            "The host's name cannot be in a certificate.",
+        )
+    })
+}
+
+fn no_address(error: NameError) -> Failure {
+    let (code, sentence) = match error {
+        NameError::NotFound => {
+            (Code::DnsNotFound, "The host name does not exist or has no address.")
+        }
+        NameError::Failed => (Code::DnsFailed, "The host name could not be resolved."),
+        NameError::TimedOut => (Code::DnsTimeout, "The host name could not be resolved in time."),
+    };
+    Failure::unwell(Unwell::Dns, code, sentence)
+}
+
+/// Dials the addresses one after the other, each with a head start over the next; the first that
+/// answers wins and the others are given up.
+async fn connect_any(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
+    let mut waiting = addresses.iter();
+    let mut dialling = FuturesUnordered::new();
+    let mut last_error = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    loop {
+        if let Some(&address) = waiting.next() {
+            dialling.push(TcpStream::connect(address));
+        } else if dialling.is_empty() {
+            return Err(last_error);
+        }
+        let head_start = async {
+            if waiting.len() == 0 {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(NEXT_ADDRESS_DELAY).await;
+        };
+        tokio::select! {
+            Some(result) = dialling.next() => match result {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last_error = error,
+            },
+            () = head_start => {}
+        }
+    }
+}
+
+/// A duration in whole microseconds.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

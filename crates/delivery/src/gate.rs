@@ -1,0 +1,161 @@
+//! Places for attempts in flight: bounded in all and per endpoint, shared fairly.
+//!
+//! All wait in line (first come, first served), with one exception: a quarter of the places is
+//! kept for endpoints whose last attempt was prompt. However many endpoints hang, each for its
+//! whole timeout, those that answer still pass: a prompt attempt gives its place back in
+//! milliseconds, so the kept quarter alone carries thousands a second. An endpoint that begins to
+//! hang loses the privilege after one attempt, and gets it back with the first prompt one.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::EndpointId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::limits::{PROMPT, PROMPT_SHARE, REMEMBERED_ENDPOINTS_MAX};
+
+/// The places.
+pub(crate) struct Gate {
+    for_all: Arc<Semaphore>,
+    for_prompt: Arc<Semaphore>,
+    per_endpoint: usize,
+    endpoints: Mutex<HashMap<EndpointId, Arc<Lane>>>,
+}
+
+/// One endpoint's share.
+struct Lane {
+    places: Arc<Semaphore>,
+    was_prompt: AtomicBool,
+}
+
+/// A place, given back when dropped.
+pub(crate) struct Place {
+    lane: Arc<Lane>,
+    _of_endpoint: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Gate {
+    pub(crate) fn new(places: usize, per_endpoint: usize) -> Self {
+        let for_prompt = places / PROMPT_SHARE;
+        Self {
+            for_all: Arc::new(Semaphore::new(places - for_prompt)),
+            for_prompt: Arc::new(Semaphore::new(for_prompt)),
+            per_endpoint,
+            endpoints: Mutex::default(),
+        }
+    }
+
+    /// Waits for a place. Given up (dropped), it leaves no trace in the line.
+    pub(crate) async fn place(&self, endpoint_id: EndpointId) -> Option<Place> {
+        let lane = self.lane(endpoint_id);
+        let of_endpoint = Arc::clone(&lane.places).acquire_owned().await.ok()?;
+        let of_all = if lane.was_prompt.load(Ordering::Relaxed) {
+            tokio::select! {
+                biased;
+                permit = Arc::clone(&self.for_prompt).acquire_owned() => permit,
+                permit = Arc::clone(&self.for_all).acquire_owned() => permit,
+            }
+        } else {
+            Arc::clone(&self.for_all).acquire_owned().await
+        };
+        Some(Place { lane, _of_endpoint: of_endpoint, _of_all: of_all.ok()? })
+    }
+
+    fn lane(&self, endpoint_id: EndpointId) -> Arc<Lane> {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        if endpoints.len() >= REMEMBERED_ENDPOINTS_MAX && !endpoints.contains_key(&endpoint_id) {
+            // Forgets who was prompt, which costs them one attempt in the common line.
+            endpoints.retain(|_, lane| Arc::strong_count(lane) > 1);
+        }
+        let lane = endpoints.entry(endpoint_id).or_insert_with(|| {
+            Arc::new(Lane {
+                places: Arc::new(Semaphore::new(self.per_endpoint)),
+                was_prompt: AtomicBool::new(false),
+            })
+        });
+        Arc::clone(lane)
+    }
+}
+
+impl Place {
+    /// The attempt ended after `duration`.
+    pub(crate) fn leave(self, duration: Duration) {
+        self.lane.was_prompt.store(duration <= PROMPT, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn endpoint(n: u128) -> EndpointId {
+        Uuid::from_u128(n).into()
+    }
+
+    fn place_now(gate: &Gate, n: u128) -> Option<Place> {
+        gate.place(endpoint(n)).now_or_never().flatten()
+    }
+
+    #[test]
+    fn endpoints_that_hang_leave_a_quarter_of_the_places_to_those_that_answer() {
+        let gate = Gate::new(8, 8);
+        place_now(&gate, 1).expect("a place").leave(PROMPT / 2);
+        let hanging: Vec<Place> =
+            (100..106).map(|n| place_now(&gate, n).expect("a place")).collect();
+        assert!(place_now(&gate, 106).is_none(), "the common places are taken");
+        let first = place_now(&gate, 1).expect("a kept place");
+        let second = place_now(&gate, 1).expect("a kept place");
+        assert!(place_now(&gate, 1).is_none(), "the kept ones are bounded as well");
+        first.leave(PROMPT * 2);
+        assert!(place_now(&gate, 1).is_none(), "it hung, so it waits in the common line");
+        drop((second, hanging));
+        assert!(place_now(&gate, 1).is_some());
+    }
+
+    #[test]
+    fn one_endpoint_has_at_most_its_own_places() {
+        let gate = Gate::new(64, 2);
+        let taken: Vec<Place> = (0..2).map(|_| place_now(&gate, 1).expect("a place")).collect();
+        assert!(place_now(&gate, 1).is_none());
+        assert!(place_now(&gate, 2).is_some());
+        drop(taken);
+        assert!(place_now(&gate, 1).is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_served_in_the_order_of_asking_and_who_gives_up_leaves_no_trace() {
+        let gate = Arc::new(Gate::new(4, 4));
+        let taken: Vec<Place> = (0..3).map(|_| place_now(&gate, 1).expect("a place")).collect();
+        let mut gave_up = Box::pin(gate.place(endpoint(2)));
+        let mut second = Box::pin(gate.place(endpoint(3)));
+        let mut third = Box::pin(gate.place(endpoint(4)));
+        assert!(futures::poll!(&mut gave_up).is_pending());
+        assert!(futures::poll!(&mut second).is_pending());
+        assert!(futures::poll!(&mut third).is_pending());
+        drop(gave_up);
+        let mut taken = taken.into_iter();
+        drop(taken.next());
+        assert!(futures::poll!(&mut third).is_pending());
+        let place = second.await.expect("a place");
+        assert!(futures::poll!(&mut third).is_pending());
+        drop(place);
+        assert!(third.await.is_some());
+    }
+
+    #[test]
+    fn what_is_remembered_of_endpoints_is_bounded() {
+        let gate = Gate::new(8, 8);
+        let held = place_now(&gate, 0).expect("a place");
+        for n in 1..=REMEMBERED_ENDPOINTS_MAX as u128 {
+            place_now(&gate, n).expect("a place").leave(PROMPT / 2);
+        }
+        assert!(gate.endpoints.lock().expect("a lock").len() <= REMEMBERED_ENDPOINTS_MAX);
+        drop(held);
+    }
+}

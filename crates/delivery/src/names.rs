@@ -1,0 +1,159 @@
+//! From a host's name to its addresses.
+//!
+//! Two real ways: the system's name servers, asked by our own resolver (the operating system's
+//! blocks a thread for as long as a hostile server likes), and a fixed table for tests and closed
+//! networks. Nobody resolves a name twice for one connection: what is returned here is judged and
+//! then dialled, so a server that answers differently the next time gains nothing.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+
+use crate::limits::{ADDRESSES_MAX, DNS_TIMEOUT};
+
+/// Who is asked for a name's addresses.
+#[derive(Clone)]
+pub enum Names {
+    /// The system's name servers.
+    System(Box<TokioResolver>),
+    /// A fixed table.
+    Table(NameTable),
+}
+
+/// Why a name has no addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// No such name, or none with an address.
+    #[error("no such name, or no address behind it")]
+    NotFound,
+    /// The name servers failed.
+    #[error("the name servers failed")]
+    Failed,
+    /// No answer in time.
+    #[error("the name servers did not answer in time")]
+    TimedOut,
+}
+
+impl Names {
+    /// The system's name servers. Without any (no `resolv.conf`), every name fails to resolve,
+    /// which still leaves addresses and `localhost` where the operator allows them.
+    pub fn system() -> Self {
+        let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
+            tracing::warn!(%error, "no name servers are configured: no name will resolve");
+            let none = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
+            TokioResolver::builder_with_config(none, TokioRuntimeProvider::default())
+        });
+        limit(builder.options_mut());
+        match builder.build() {
+            Ok(resolver) => Self::System(Box::new(resolver)),
+            Err(error) => {
+                tracing::warn!(%error, "the resolver cannot be made: no name will resolve");
+                Self::Table(NameTable::default())
+            }
+        }
+    }
+
+    /// The addresses of `name`, at most [`ADDRESSES_MAX`], within [`DNS_TIMEOUT`].
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {
+        let addresses = tokio::time::timeout(DNS_TIMEOUT, self.ask(name))
+            .await
+            .map_err(|_| NameError::TimedOut)??;
+        if addresses.is_empty() { Err(NameError::NotFound) } else { Ok(addresses) }
+    }
+
+    async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {
+        match self {
+            Self::System(resolver) => {
+                // The dot at the end keeps the search list of `resolv.conf` out of it.
+                let answer =
+                    resolver.lookup_ip(format!("{name}.")).await.map_err(|error| match error {
+                        NetError::Timeout => NameError::TimedOut,
+                        error if error.is_no_records_found() || error.is_nx_domain() => {
+                            NameError::NotFound
+                        }
+                        _ => NameError::Failed,
+                    })?;
+                Ok(answer.iter().take(ADDRESSES_MAX).collect())
+            }
+            Self::Table(table) => table.ask(name).await,
+        }
+    }
+}
+
+/// Every option of the resolver that matters here, with its reason.
+fn limit(options: &mut ResolverOpts) {
+    // One question is asked twice within the whole time, so one lost packet is survived.
+    options.timeout = Duration::from_millis(1_400);
+    options.attempts = 2;
+    // Both families, so that a name with one good and one bad answer is seen for what it is.
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    // A merchant that moves is followed within a minute, whatever time to live it gave.
+    options.positive_max_ttl = Some(Duration::from_secs(60));
+    // A name that was just made is found soon; one that is missing is not asked for on every try.
+    options.negative_max_ttl = Some(Duration::from_secs(5));
+    // Answers kept: some kilobytes each at worst.
+    options.cache_size = 4_096;
+    // An answer that is forged must guess the case of every letter as well.
+    options.case_randomization = true;
+    // Truncated and failed answers are asked for again by TCP.
+    options.try_tcp_on_error = true;
+    // As many questions as there are attempts, not the resolver's 32 per connection.
+    options.max_active_requests = 1_024;
+}
+
+/// What a [`NameTable`] answers.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// These addresses.
+    Addresses(Vec<IpAddr>),
+    /// As a name server would fail.
+    Failure(NameError),
+    /// Nothing, ever.
+    Silence,
+}
+
+/// Fixed names. A name with several answers gives them in turn and repeats the last one.
+#[derive(Clone, Default)]
+pub struct NameTable {
+    names: Arc<Mutex<HashMap<String, VecDeque<Answer>>>>,
+    questions: Arc<AtomicUsize>,
+}
+
+impl NameTable {
+    /// Adds an answer for `name`, after those it has.
+    pub fn add(&self, name: &str, answer: Answer) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.entry(name.to_owned()).or_default().push_back(answer);
+    }
+
+    /// How often any name was asked for.
+    pub fn questions(&self) -> usize {
+        self.questions.load(Ordering::Relaxed)
+    }
+
+    async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        match self.next(name) {
+            Some(Answer::Addresses(mut addresses)) => {
+                addresses.truncate(ADDRESSES_MAX);
+                Ok(addresses)
+            }
+            Some(Answer::Failure(error)) => Err(error),
+            Some(Answer::Silence) => std::future::pending().await,
+            None => Err(NameError::NotFound),
+        }
+    }
+
+    fn next(&self, name: &str) -> Option<Answer> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = names.get_mut(name)?;
+        if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
+    }
+}

@@ -1,0 +1,101 @@
+//! What `up` is going to do, found out before it does anything: ports, room, parts, variables.
+
+use std::net::TcpListener;
+
+use stack::{Kafka, Ports, Postgres, Restate, StackError, StateDir, wait_until_gone};
+
+use super::UpArgs;
+use super::roles::ROLES;
+
+/// Everything that is known before the first start.
+pub(super) struct Plan {
+    pub(super) args: UpArgs,
+    pub(super) dir: StateDir,
+    pub(super) ports: Ports,
+    pub(super) postgres: Postgres,
+    pub(super) kafka: Kafka,
+    pub(super) restate: Restate,
+    secret_keys: String,
+}
+
+impl Plan {
+    /// Looks at everything that could be in the way.
+    ///
+    /// # Errors
+    /// The first thing that is.
+    pub(super) async fn look(
+        args: UpArgs,
+        dir: StateDir,
+    ) -> Result<(Self, Option<TcpListener>), StackError> {
+        // An `up` that was killed took its children with it; they may be about to go.
+        for folder in ["postgres/data", "kafka", "restate"] {
+            wait_until_gone(&dir.path().join(folder)).await?;
+        }
+        for role in &ROLES {
+            wait_until_gone(&dir.path().join("run").join(role.name)).await?;
+        }
+        let (ports, guard) = Ports::choose(&args.ports, &args.port, &dir.path().join("ports"))?;
+        ports.check_free()?;
+        dir.check_room()?;
+        let postgres = Postgres::find(&dir, ports.postgres)?;
+        let kafka = Kafka::find(&dir, ports.kafka, ports.kafka_controller)?;
+        let restate = Restate::find(&dir, &ports, args.otlp_endpoint.clone())?;
+        let secret_keys = dir.secret_keys()?.display().to_string();
+        Ok((Self { args, dir, ports, postgres, kafka, restate, secret_keys }, guard))
+    }
+
+    /// What every role is told, by variables.
+    pub(super) fn environment(&self) -> Vec<(String, String)> {
+        let ports = &self.ports;
+        let on = |port: u16| format!("127.0.0.1:{port}");
+        let ledger = self.dir.path().join("run/simulator/ledger");
+        let mut variables = vec![
+            ("POSTHORN_DATABASE_URL", self.postgres.url()),
+            ("POSTHORN_KAFKA", self.kafka.bootstrap()),
+            ("POSTHORN_RESTATE_INGRESS_URL", self.restate.ingress_url()),
+            ("POSTHORN_RESTATE_ADMIN_URL", self.restate.admin_url()),
+            ("POSTHORN_DATA_SERVICE_URL", format!("http://{}", on(ports.data_service))),
+            ("POSTHORN_WORKER_URL", format!("http://{}", on(ports.worker))),
+            ("POSTHORN_SECRET_KEYS_FILE", self.secret_keys.clone()),
+            ("POSTHORN_ALLOW_NETWORKS", self.args.allow_networks.clone()),
+            ("POSTHORN_ALLOW_HTTP", "true".to_owned()),
+            ("POSTHORN_GRPC_LISTEN", on(ports.grpc)),
+            ("POSTHORN_HTTP_LISTEN", on(ports.http)),
+            ("POSTHORN_DATA_SERVICE_LISTEN", on(ports.data_service)),
+            ("POSTHORN_SIMULATOR_LISTEN", on(ports.simulator)),
+            ("POSTHORN_SIMULATOR_LEDGER", ledger.display().to_string()),
+            ("POSTHORN_RELAY_LISTEN", on(ports.relay_health)),
+            ("POSTHORN_WORKER_LISTEN", on(ports.worker)),
+            ("POSTHORN_WORKER_HEALTH_LISTEN", on(ports.worker_health)),
+        ];
+        if let Some(endpoint) = &self.args.otlp_endpoint {
+            variables.push(("POSTHORN_OTLP_ENDPOINT", endpoint.clone()));
+        }
+        variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Where to look, and what to type.
+    pub(super) fn what_next(&self) -> String {
+        let ports = &self.ports;
+        let restate = self.restate.admin_url();
+        let cli = self.restate.cli().map_or_else(
+            || "restate".to_owned(),
+            |cli| format!("RESTATE_ADMIN_URL={restate} {}", cli.display()),
+        );
+        let http = format!("http://localhost:{}", ports.http);
+        format!(
+            "  payments (HTTP/JSON)  {http}\n  \
+               payments (gRPC)       localhost:{grpc}\n  \
+               what arrived          http://localhost:{simulator}/stats\n  \
+               Restate               {restate}\n  \
+               database              {environment} has its URL\n\n\
+             Try next:\n  \
+               curl -X POST {http}/payments -H 'Content-Type: application/json' -d '{{\"amount\": 1000, \"currency\": \"USD\"}}'\n  \
+               curl http://localhost:{simulator}/stats\n  \
+               {cli} invocations list\n",
+            grpc = ports.grpc,
+            simulator = ports.simulator,
+            environment = self.dir.path().join("environment").display(),
+        )
+    }
+}

@@ -1,0 +1,213 @@
+//! The announcer: a delivery's record goes to both topics, and counts as announced when both have
+//! acknowledged it.
+//!
+//! Records come in, numbered; the transactions whose rows are announced go out. On `webhook-wakes`
+//! one record stands for many deliveries: its acknowledgement counts for all of them. What must
+//! never happen: a delivery that counts as announced while one of its two records is not
+//! acknowledged; more deliveries in flight than memory is meant for.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use domain::DeliveryId;
+use rdkafka::error::KafkaError;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::Span;
+
+use crate::announced::Announced;
+use crate::error::Error;
+use crate::merge::{Merge, WINDOW, Wake};
+use crate::publisher::{Acknowledgement, Publisher};
+use crate::record::Record;
+use crate::topics;
+
+/// Deliveries in flight, beyond which nothing more is read: some 10 MB, and a fifth of a second
+/// of Kafka's work.
+const IN_FLIGHT_MAX: usize = 10_000;
+/// Acknowledgements taken in one go.
+const ACKNOWLEDGEMENTS_MAX: usize = 1024;
+/// Without an acknowledgement for so long, both sides are dropped: a PostgreSQL that is asked to
+/// stop waits for this relay's confirmations, and those wait for Kafka.
+const STALL: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+struct InFlight {
+    delivery: DeliveryId,
+    // Where the row came from; None: not from the stream.
+    transaction: Option<u64>,
+    on_events: bool,
+    on_wakes: bool,
+    // Ends when it is dropped.
+    _span: Option<Span>,
+}
+
+/// Announces deliveries in the order in which they are given.
+pub(crate) struct Announcer {
+    publisher: Publisher,
+    acknowledgements: UnboundedReceiver<Acknowledgement>,
+    taken: Vec<Acknowledgement>,
+    announced: Announced,
+    merge: Merge<Record>,
+    next_number: u64,
+    in_flight: HashMap<u64, InFlight>,
+    // Number of a wake → the deliveries it stands for.
+    wakes: HashMap<u64, Vec<u64>>,
+    // Records that Kafka has and has not acknowledged; when it last did, or they began.
+    unacknowledged: usize,
+    heard_at: Instant,
+}
+
+impl Announcer {
+    pub(crate) fn new(
+        publisher: Publisher,
+        acknowledgements: UnboundedReceiver<Acknowledgement>,
+        announced: Announced,
+    ) -> Self {
+        Self {
+            publisher,
+            acknowledgements,
+            taken: Vec::new(),
+            announced,
+            merge: Merge::new(WINDOW),
+            next_number: 0,
+            in_flight: HashMap::new(),
+            wakes: HashMap::new(),
+            unacknowledged: 0,
+            heard_at: Instant::now(),
+        }
+    }
+
+    /// May more be announced now?
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_flight.len() < IN_FLIGHT_MAX
+    }
+
+    /// Is nothing in flight?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Announces a delivery, whose row every reader sees. `span` ends when it is announced.
+    pub(crate) fn announce(
+        &mut self,
+        record: Record,
+        transaction: Option<u64>,
+        span: Option<Span>,
+    ) -> Result<(), Error> {
+        let now = Instant::now();
+        self.close_windows(now)?;
+        let number = self.next_number;
+        self.next_number += 1;
+        self.send(topics::EVENTS, &record, events_tag(number)?)?;
+        self.in_flight.insert(
+            number,
+            InFlight {
+                delivery: record.delivery,
+                transaction,
+                on_events: false,
+                on_wakes: false,
+                _span: span,
+            },
+        );
+        match self.merge.announce(record.endpoint, number, record, now) {
+            Some(wake) => self.wake(wake),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until deliveries are announced, and sends meanwhile what has been merged. The
+    /// transactions that they came from, one for each. May be dropped while it waits.
+    pub(crate) async fn announced(&mut self) -> Result<Vec<u64>, Error> {
+        loop {
+            let stalls_at = self.heard_at + STALL;
+            let wakes_at = self.merge.next_end();
+            tokio::select! {
+                biased;
+                taken = self.acknowledgements.recv_many(&mut self.taken, ACKNOWLEDGEMENTS_MAX) => {
+                    if taken == 0 {
+                        // The client is gone: nothing will be acknowledged any more.
+                        return Err(KafkaError::Canceled.into());
+                    }
+                    let settled = self.settle()?;
+                    if !settled.is_empty() || self.is_idle() {
+                        return Ok(settled);
+                    }
+                }
+                () = sleep_until(wakes_at.unwrap_or(stalls_at)), if wakes_at.is_some() => {
+                    self.close_windows(Instant::now())?;
+                }
+                () = sleep_until(stalls_at), if self.unacknowledged > 0 => {
+                    return Err(Error::KafkaStalled { limit: STALL });
+                }
+            }
+        }
+    }
+
+    fn close_windows(&mut self, now: Instant) -> Result<(), Error> {
+        self.merge.close_ended(now).into_iter().try_for_each(|wake| self.wake(wake))
+    }
+
+    fn wake(&mut self, wake: Wake<Record>) -> Result<(), Error> {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.send(topics::WAKES, &wake.record, wakes_tag(number)?)?;
+        self.wakes.insert(number, wake.stands_for);
+        Ok(())
+    }
+
+    fn send(&mut self, topic: &str, record: &Record, tag: usize) -> Result<(), Error> {
+        if self.unacknowledged == 0 {
+            self.heard_at = Instant::now();
+        }
+        self.publisher.send(topic, &record.key, &record.value, tag)?;
+        self.unacknowledged += 1;
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<Vec<u64>, Error> {
+        self.heard_at = Instant::now();
+        let mut settled = Vec::new();
+        for Acknowledgement { number: tag, result } in std::mem::take(&mut self.taken) {
+            result?;
+            self.unacknowledged -= 1;
+            let number = (tag >> 1) as u64;
+            if tag & 1 == 0 {
+                self.settle_one(number, |delivery| delivery.on_events = true, &mut settled);
+            } else {
+                for number in self.wakes.remove(&number).unwrap_or_default() {
+                    self.settle_one(number, |delivery| delivery.on_wakes = true, &mut settled);
+                }
+            }
+        }
+        Ok(settled)
+    }
+
+    fn settle_one(
+        &mut self,
+        number: u64,
+        mark: impl FnOnce(&mut InFlight),
+        settled: &mut Vec<u64>,
+    ) {
+        let Some(delivery) = self.in_flight.get_mut(&number) else { return };
+        mark(delivery);
+        if delivery.on_events && delivery.on_wakes {
+            self.announced.acknowledged(delivery.delivery);
+            settled.extend(delivery.transaction);
+            self.in_flight.remove(&number);
+        }
+    }
+}
+
+async fn sleep_until(at: Instant) {
+    tokio::time::sleep_until(at.into()).await;
+}
+
+// A record carries its number and, in the lowest bit, its topic.
+fn events_tag(number: u64) -> Result<usize, Error> {
+    // Would need 2^63 records, or a machine of 32 bits.
+    usize::try_from(number << 1).map_err(|_| KafkaError::Canceled.into())
+}
+
+fn wakes_tag(number: u64) -> Result<usize, Error> {
+    events_tag(number).map(|tag| tag | 1)
+}

@@ -1,0 +1,113 @@
+//! The two topics, and how they must be.
+//!
+//! `ensure` creates what is missing and changes nothing that is there: a topic whose settings
+//! differ is somebody's decision, and is said loudly. It never deletes anything.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::error::Error;
+
+/// One record per delivery, in commit order: for any consumer, and for replay.
+pub const EVENTS: &str = "webhook-events";
+/// One record per endpoint and window: what the endpoint objects are woken by.
+pub const WAKES: &str = "webhook-wakes";
+
+/// Partitions of each topic: as many as Restate has consumers for on a machine of this size.
+const PARTITIONS: i32 = 6;
+/// −1: as many replicas as the cluster gives by default.
+const REPLICAS: i32 = -1;
+/// The settings that a topic must have.
+const SETTINGS: [(&str, &str); 2] = [
+    // 7 days, in milliseconds: an outage of a consumer over a long weekend.
+    ("retention.ms", "604800000"),
+    // 1 MiB. Ours have less than 2 KiB; a bound on what others may send to the topic.
+    ("max.message.bytes", "1048576"),
+];
+/// Longest wait for the brokers.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Creates the topics that are missing, on the Kafka at `kafka` (host:port, separated by commas).
+///
+/// # Errors
+/// When Kafka is away, or refuses.
+pub async fn ensure(kafka: &str) -> Result<(), Error> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", kafka)
+        .set("client.id", "posthorn-topics")
+        .create()?;
+    let options =
+        AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
+    let topics = [EVENTS, WAKES].map(|name| {
+        SETTINGS.iter().fold(
+            NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(REPLICAS)),
+            |topic, (setting, value)| topic.set(setting, value),
+        )
+    });
+    for (topic, result) in
+        [EVENTS, WAKES].into_iter().zip(admin.create_topics(&topics, &options).await?)
+    {
+        match result {
+            Ok(_) => tracing::info!(topic, partitions = PARTITIONS, "created the topic"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, code)) => return Err(Error::Topic { topic, reason: code.to_string() }),
+        }
+    }
+    let specifiers = [EVENTS, WAKES].map(|name| ResourceSpecifier::Topic(name));
+    let described = admin.describe_configs(&specifiers, &options).await?;
+    for (topic, described) in [EVENTS, WAKES].into_iter().zip(described) {
+        say_what_differs(topic, described);
+    }
+    Ok(())
+}
+
+fn say_what_differs(topic: &'static str, described: Result<ConfigResource, RDKafkaErrorCode>) {
+    let described = match described {
+        Ok(described) => described,
+        Err(code) => {
+            // Who may write to a topic need not be allowed to read its settings.
+            tracing::warn!(topic, %code, "the topic's settings cannot be read");
+            return;
+        }
+    };
+    for (setting, wanted) in SETTINGS {
+        let found = described.get(setting).and_then(|entry| entry.value.as_deref());
+        if found != Some(wanted) {
+            tracing::warn!(
+                topic,
+                setting,
+                wanted,
+                found = found.unwrap_or("nothing"),
+                "the topic has another setting than this version would give it; it stays as it is"
+            );
+        }
+    }
+}
+
+/// Which of the two topics are missing on the brokers that `client` knows. Blocks.
+pub(crate) fn missing<C: rdkafka::ClientContext>(
+    client: &rdkafka::client::Client<C>,
+    timeout: Duration,
+) -> Result<Vec<&'static str>, Error> {
+    let mut missing = Vec::new();
+    for topic in [EVENTS, WAKES] {
+        let metadata = client.fetch_metadata(Some(topic), timeout)?;
+        for found in metadata.topics() {
+            match found.error().map(RDKafkaErrorCode::from) {
+                None => {}
+                Some(
+                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+                ) => missing.push(topic),
+                Some(code) => return Err(KafkaError::MetadataFetch(code).into()),
+            }
+        }
+    }
+    Ok(missing)
+}

@@ -1,0 +1,185 @@
+//! Endpoints as they are configured, and their sealed secrets. Where an endpoint stands in its
+//! work is not told here.
+//!
+//! A secret enters and leaves sealed: no statement here ever carries one in the clear.
+
+use domain::{EndpointId, EventType, MerchantId};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::idempotency::{Operation, answer_of, unreadable, write_once};
+use crate::{Store, StoreError, Write, Written};
+
+/// An endpoint as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Whose it is.
+    pub merchant_id: MerchantId,
+    /// Where webhooks go; canonical, as the URL policy left it.
+    pub url: String,
+    /// Which events it gets; empty: every event of the merchant.
+    pub event_types: Vec<EventType>,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// When its configuration last changed.
+    pub updated_at: OffsetDateTime,
+}
+
+/// An endpoint that is about to be made, with its first secret.
+#[derive(Debug, Clone)]
+pub struct NewEndpoint<'a> {
+    /// Its id, drawn by the caller: the seal of the secret is bound to it.
+    pub id: EndpointId,
+    /// Whose it shall be.
+    pub merchant_id: &'a MerchantId,
+    /// Canonical, accepted by the URL policy.
+    pub url: &'a str,
+    /// Empty: every event of the merchant.
+    pub event_types: &'a [EventType],
+    /// The sealed secret; its version is [`FIRST_SECRET_VERSION`].
+    pub secret: &'a SealedSecret,
+}
+
+/// A secret as it is kept: sealed by a key of the ring, bound to its endpoint and version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedSecret {
+    /// Which key of the ring sealed it.
+    pub key_id: String,
+    /// The sealed bytes.
+    pub ciphertext: Vec<u8>,
+}
+
+/// The version of the secret with which an endpoint begins.
+pub const FIRST_SECRET_VERSION: i32 = 1;
+
+const CREATE: Operation<Endpoint> = Operation {
+    name: "endpoints.create",
+    statement: write_once!(
+        "made as (
+             insert into endpoints (id, merchant_id, url, event_types)
+             select $6, $7, $8, $9 from trace where not exists (select from answered)
+             returning *),
+         sealed as (
+             insert into endpoint_secrets (endpoint_id, version, key_id, ciphertext)
+             select id, $10, $11, $12 from made)"
+    ),
+    answer: answer_of!("endpoints"),
+    read: endpoint_of,
+};
+
+impl Store {
+    /// Makes an endpoint with its first secret.
+    ///
+    /// # Errors
+    /// When the database is away, or by the constraint `endpoints_merchant_exists`.
+    pub async fn create_endpoint(
+        &self,
+        write: &Write<'_>,
+        endpoint: &NewEndpoint<'_>,
+    ) -> Result<Written<Endpoint>, StoreError> {
+        let event_types: Vec<String> =
+            endpoint.event_types.iter().map(ToString::to_string).collect();
+        self.write(write, &CREATE, |statement| {
+            statement
+                .bind(endpoint.id.uuid())
+                .bind(endpoint.merchant_id.as_str().to_owned())
+                .bind(endpoint.url.to_owned())
+                .bind(event_types.clone())
+                .bind(FIRST_SECRET_VERSION)
+                .bind(endpoint.secret.key_id.clone())
+                .bind(endpoint.secret.ciphertext.clone())
+        })
+        .await
+    }
+
+    /// The endpoint as it is now, unless it was deleted.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        sqlx::query(
+            "select id, merchant_id, url, event_types, created_at, updated_at
+             from endpoints where id = $1 and deleted_at is null",
+        )
+        .bind(id.uuid())
+        .fetch_optional(&self.pool)
+        .await?
+        .as_ref()
+        .map(endpoint_of)
+        .transpose()
+    }
+
+    /// Up to `limit` endpoints of a merchant, the oldest first, from the one after `after` on.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn endpoints(
+        &self,
+        merchant_id: &MerchantId,
+        after: Option<EndpointId>,
+        limit: i64,
+    ) -> Result<Vec<Endpoint>, StoreError> {
+        sqlx::query(
+            "select id, merchant_id, url, event_types, created_at, updated_at
+             from endpoints
+             where merchant_id = $1 and deleted_at is null and id > $2
+             order by id limit $3",
+        )
+        .bind(merchant_id.as_str())
+        .bind(after.map_or(Uuid::nil(), EndpointId::uuid))
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(endpoint_of)
+        .collect()
+    }
+
+    /// One version of an endpoint's secret, sealed, if it is still kept.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn sealed_secret(
+        &self,
+        id: EndpointId,
+        version: i32,
+    ) -> Result<Option<SealedSecret>, StoreError> {
+        let row = sqlx::query(
+            "select key_id, ciphertext from endpoint_secrets
+             where endpoint_id = $1 and version = $2",
+        )
+        .bind(id.uuid())
+        .bind(version)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(SealedSecret {
+                key_id: row.try_get("key_id")?,
+                ciphertext: row.try_get("ciphertext")?,
+            })
+        })
+        .transpose()
+    }
+}
+
+fn endpoint_of(row: &PgRow) -> Result<Endpoint, StoreError> {
+    let unreadable = unreadable("endpoints");
+    let event_types: Vec<String> = row.try_get("event_types")?;
+    Ok(Endpoint {
+        id: row.try_get::<Uuid, _>("id")?.into(),
+        merchant_id: MerchantId::try_from(row.try_get::<String, _>("merchant_id")?)
+            .map_err(&unreadable)?,
+        url: row.try_get("url")?,
+        event_types: event_types
+            .into_iter()
+            .map(EventType::try_from)
+            .collect::<Result<_, _>>()
+            .map_err(&unreadable)?,
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+    })
+}

@@ -1,0 +1,156 @@
+//! What the JSON front answers. These shapes are a contract: fields are added, never changed.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use domain::Payment;
+use http::header::RETRY_AFTER;
+use serde::Serialize;
+use store::{Endpoint, Merchant};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::operations::{CreatedEndpoint, Page};
+use crate::refusal::{self, Refusal};
+
+#[derive(Serialize)]
+pub(super) struct PaymentAnswer {
+    id: String,
+    merchant_id: String,
+    amount: i64,
+    currency: &'static str,
+    status: &'static str,
+    created_at: String,
+    updated_at: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct PaymentsAnswer {
+    payments: Vec<PaymentAnswer>,
+    next_page_token: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct MerchantAnswer {
+    merchant_id: String,
+    name: String,
+    created_at: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct EndpointAnswer {
+    id: String,
+    merchant_id: String,
+    url: String,
+    event_types: Vec<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct CreatedEndpointAnswer {
+    #[serde(flatten)]
+    endpoint: EndpointAnswer,
+    /// Shown here and nowhere else.
+    secret: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct EndpointsAnswer {
+    endpoints: Vec<EndpointAnswer>,
+    next_page_token: String,
+}
+
+#[derive(Serialize)]
+struct RefusalAnswer<'a> {
+    error: RefusalOf<'a>,
+}
+
+#[derive(Serialize)]
+struct RefusalOf<'a> {
+    code: &'static str,
+    message: String,
+    field: Option<&'a str>,
+}
+
+fn rfc3339(at: OffsetDateTime) -> String {
+    // Fails only for years that PostgreSQL's clock does not reach.
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
+impl From<Payment> for PaymentAnswer {
+    fn from(payment: Payment) -> Self {
+        Self {
+            id: payment.id.to_string(),
+            merchant_id: payment.merchant_id.into(),
+            amount: payment.amount.minor_units(),
+            currency: payment.currency.code(),
+            status: payment.status.as_str(),
+            created_at: rfc3339(payment.created_at),
+            updated_at: rfc3339(payment.updated_at),
+        }
+    }
+}
+
+impl From<Page<Payment>> for PaymentsAnswer {
+    fn from(page: Page<Payment>) -> Self {
+        Self {
+            payments: page.items.into_iter().map(Into::into).collect(),
+            next_page_token: page.next_token,
+        }
+    }
+}
+
+impl From<Merchant> for MerchantAnswer {
+    fn from(merchant: Merchant) -> Self {
+        Self {
+            merchant_id: merchant.id.into(),
+            name: merchant.name.as_str().to_owned(),
+            created_at: rfc3339(merchant.created_at),
+        }
+    }
+}
+
+impl From<Endpoint> for EndpointAnswer {
+    fn from(endpoint: Endpoint) -> Self {
+        Self {
+            id: endpoint.id.to_string(),
+            merchant_id: endpoint.merchant_id.into(),
+            url: endpoint.url,
+            event_types: endpoint.event_types.into_iter().map(Into::into).collect(),
+            created_at: rfc3339(endpoint.created_at),
+            updated_at: rfc3339(endpoint.updated_at),
+        }
+    }
+}
+
+impl From<CreatedEndpoint> for CreatedEndpointAnswer {
+    fn from(created: CreatedEndpoint) -> Self {
+        Self {
+            endpoint: created.endpoint.into(),
+            secret: created.secret.reveal().as_str().to_owned(),
+        }
+    }
+}
+
+impl From<Page<Endpoint>> for EndpointsAnswer {
+    fn from(page: Page<Endpoint>) -> Self {
+        Self {
+            endpoints: page.items.into_iter().map(Into::into).collect(),
+            next_page_token: page.next_token,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.log();
+        let (_, status, code) = self.answer();
+        let error = RefusalOf { code, message: self.to_string(), field: self.field() };
+        let answer = (status, Json(RefusalAnswer { error }));
+        if self.may_pass() {
+            ([(RETRY_AFTER, refusal::RETRY_AFTER.as_secs().to_string())], answer).into_response()
+        } else {
+            answer.into_response()
+        }
+    }
+}

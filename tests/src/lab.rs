@@ -1,0 +1,215 @@
+//! A whole stack for tests, run by `posthorn up` on ports of its own.
+//!
+//! It is a child of a thread that lives as long as the test process and is killed with it, so a
+//! test that panics leaves nothing running.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::{Api, until};
+
+/// A cold machine downloads and unpacks the parts first.
+const START_LIMIT: Duration = Duration::from_secs(600);
+
+/// A running stack.
+#[derive(Debug)]
+pub struct Lab {
+    dir: PathBuf,
+    // Removed with the lab; none when the caller brought the directory.
+    _temporary: Option<TempDir>,
+    child: Child,
+}
+
+impl Lab {
+    /// Starts a stack in a directory of its own.
+    ///
+    /// # Errors
+    /// When it is not ready in time; the error has the end of its output.
+    pub async fn start() -> anyhow::Result<Self> {
+        let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
+        // PostgreSQL runs as another user when we are root, and must be able to get in.
+        std::fs::set_permissions(temporary.path(), open_to_all())?;
+        let dir = temporary.path().join("state");
+        let mut lab = Self::start_in(&dir).await?;
+        lab._temporary = Some(temporary);
+        Ok(lab)
+    }
+
+    /// Starts a stack in `dir`, on what is there.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start_in(dir: &Path) -> anyhow::Result<Self> {
+        let child = spawn(dir)?;
+        let lab = Self { dir: dir.to_owned(), _temporary: None, child };
+        let pid = lab.child.id();
+        until("the stack is ready", START_LIMIT, async || {
+            let status = lab.status()?;
+            // `posthorn exec` becomes `posthorn up`, so the pid is the same.
+            ensure!(status.pid == pid, "status.json is an older stack's");
+            ensure!(status.ready, "not ready");
+            Ok(())
+        })
+        .await
+        .with_context(|| format!("its output ends with:\n{}", lab.output_tail()))?;
+        Ok(lab)
+    }
+
+    /// The state directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What `status.json` says now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn status(&self) -> anyhow::Result<stack::Status> {
+        Ok(stack::Status::read(&self.dir)?)
+    }
+
+    /// The ports of this stack.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn ports(&self) -> anyhow::Result<stack::Ports> {
+        let text = std::fs::read_to_string(self.dir.join("ports"))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// A client of its JSON front.
+    ///
+    /// # Errors
+    /// When its ports cannot be read.
+    pub fn api(&self) -> anyhow::Result<Api> {
+        Api::new(&format!("http://127.0.0.1:{}", self.ports()?.http))
+    }
+
+    /// The URL of PostgreSQL.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn database_url(&self) -> anyhow::Result<String> {
+        let variables = std::fs::read_to_string(self.dir.join("environment"))?;
+        let value = variables.lines().find_map(|line| {
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            line.strip_prefix("POSTHORN_DATABASE_URL=").map(|url| url.trim_matches(['\'', '"']))
+        });
+        Ok(value.context("no POSTHORN_DATABASE_URL in the environment file")?.to_owned())
+    }
+
+    /// Kills the service `name` with -9 and waits until another process is ready in its place.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn kill(&self, name: &str) -> anyhow::Result<()> {
+        let service = |status: &stack::Status| {
+            status.services.iter().find(|service| service.name == name).cloned()
+        };
+        let before = service(&self.status()?).with_context(|| format!("no service {name}"))?;
+        let pid = before.pid.with_context(|| format!("{name} has no pid"))?;
+        kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL)?;
+        until(&format!("{name} is back"), Duration::from_secs(60), async || {
+            let now = service(&self.status()?).context("gone from status.json")?;
+            ensure!(now.pid.is_some_and(|now| now != pid), "pid {pid} still stands there");
+            ensure!(now.state == stack::State::Ready, "{:?}", now.state);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Sends `signal` to `posthorn up` itself and waits until it has ended.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
+        kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?;
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while self.child.try_wait()?.is_none() {
+            ensure!(std::time::Instant::now() < deadline, "still running after 20 s");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Runs another subcommand of the binary against this stack; its standard output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn posthorn(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(binary()?).args(arguments).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "posthorn {arguments:?}: {}\n{text}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(text)
+    }
+
+    fn output_tail(&self) -> String {
+        let text = std::fs::read_to_string(output_file(&self.dir)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).unwrap_or(0);
+        if pid > 0 && self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn output_file(dir: &Path) -> PathBuf {
+    dir.with_extension("output")
+}
+
+/// Starts `posthorn up` from a thread that ends with the process.
+fn spawn(dir: &Path) -> anyhow::Result<Child> {
+    let binary = binary()?;
+    let output = std::fs::File::create(output_file(dir))?;
+    let mut command = Command::new(&binary);
+    command
+        // Whoever runs it dies with this process, and its own children with it.
+        .args(["exec", "--signal", "KILL", "--"])
+        .arg(&binary)
+        .args(["up", "--no-demo", "--ports", "auto", "--dir"])
+        .arg(dir)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output);
+    let (send, receive) = mpsc::channel();
+    std::thread::Builder::new().name("lab".to_owned()).spawn(move || {
+        let _ = send.send(command.spawn());
+        // The kernel's parent-death signal follows this thread: it stays.
+        loop {
+            std::thread::park();
+        }
+    })?;
+    Ok(receive.recv()??)
+}
+
+/// The binary that was built beside this test.
+fn binary() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test.ancestors().nth(2).context("a test lies in target/<profile>/deps")?;
+    let binary = profile.join("posthorn");
+    ensure!(binary.exists(), "{} is missing: cargo build --workspace", binary.display());
+    Ok(binary)
+}
+
+fn open_to_all() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o755)
+}

@@ -1,0 +1,140 @@
+//! A merchant of the test's own: keeps every request whole, answers as the script says.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::until;
+
+/// What the receiver does with one request.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    /// Answers with this status.
+    Status(u16),
+    /// Never answers.
+    Hang,
+}
+
+/// A request, whole.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Its headers, names in lower case.
+    pub headers: HeaderMap,
+    /// Its body, byte for byte.
+    pub body: Bytes,
+    /// What it was answered; none: nothing.
+    pub answered: Option<u16>,
+}
+
+impl Request {
+    /// A header as text; empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The id of the payment it is about.
+    pub fn payment(&self) -> String {
+        self.json()["data"]["id"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    script: VecDeque<Answer>,
+    requests: Vec<Request>,
+}
+
+/// A running receiver; it ends with the test's runtime.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    url: String,
+    book: Arc<Mutex<Book>>,
+}
+
+impl Receiver {
+    /// One that answers 200.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/webhooks", listener.local_addr()?);
+        let book = Arc::new(Mutex::new(Book::default()));
+        let routes = Router::new().fallback(receive).with_state(Arc::clone(&book));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        Ok(Self { url, book })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it does with the next requests; after that it answers 200.
+    pub fn script(&self, answers: impl IntoIterator<Item = Answer>) {
+        lock(&self.book).script = answers.into_iter().collect();
+    }
+
+    /// Every request so far.
+    pub fn requests(&self) -> Vec<Request> {
+        lock(&self.book).requests.clone()
+    }
+
+    /// The requests that were answered 2xx.
+    pub fn accepted(&self) -> Vec<Request> {
+        let is_accepted = |request: &Request| request.answered.is_some_and(|s| s / 100 == 2);
+        self.requests().into_iter().filter(is_accepted).collect()
+    }
+
+    /// Waits until `count` requests have been accepted; all of them.
+    ///
+    /// # Errors
+    /// When they do not come in time.
+    pub async fn wait_for(&self, count: usize, limit: Duration) -> anyhow::Result<Vec<Request>> {
+        until(&format!("{count} webhooks"), limit, async || {
+            let accepted = self.accepted();
+            ensure!(accepted.len() >= count, "{} arrived", accepted.len());
+            Ok(accepted)
+        })
+        .await
+        .context("at the test's own receiver")
+    }
+}
+
+async fn receive(
+    State(book): State<Arc<Mutex<Book>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let answer = {
+        let mut book = lock(&book);
+        let answer = book.script.pop_front().unwrap_or(Answer::Status(200));
+        let answered = match answer {
+            Answer::Status(status) => Some(status),
+            Answer::Hang => None,
+        };
+        book.requests.push(Request { headers, body, answered });
+        answer
+    };
+    match answer {
+        Answer::Status(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
+        Answer::Hang => std::future::pending().await,
+    }
+}
+
+fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}

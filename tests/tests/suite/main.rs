@@ -1,0 +1,28 @@
+//! The end-to-end tests: everything real, run by `posthorn up`.
+//!
+//! Tests that leave the stack as it is share one and run at the same time, each with merchants of
+//! its own. Those that kill something have another, one after the other.
+
+mod burst;
+mod crash;
+mod fronts;
+mod path;
+mod timers;
+mod up;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use posthorn_tests::Lab;
+use tokio::sync::OnceCell;
+
+/// The stack that is shared by tests which break nothing.
+async fn shared_lab() -> anyhow::Result<&'static Lab> {
+    static LAB: OnceCell<Lab> = OnceCell::const_new();
+    LAB.get_or_try_init(Lab::start).await
+}
+
+/// A merchant's id that no other test has.
+fn merchant(test: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{test}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

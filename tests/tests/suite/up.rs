@@ -1,0 +1,61 @@
+//! `posthorn up`: twice, after Ctrl-C, after kill -9, on the data that is there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use nix::sys::signal::Signal;
+use posthorn_tests::{Answer, Lab, Receiver, until};
+
+use crate::merchant;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_goes_on_with_the_data_that_is_there_after_ctrl_c_and_after_kill_9() -> anyhow::Result<()>
+{
+    let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(temporary.path(), mode)?;
+    let dir = temporary.path().join("state");
+    let receiver = Receiver::start().await?;
+    let merchant = merchant("up");
+    let mut payments = Vec::new();
+
+    for (round, signal) in
+        [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT].into_iter().enumerate()
+    {
+        let mut lab = Lab::start_in(&dir).await?;
+        let api = lab.api()?;
+        if round == 0 {
+            api.merchant(&merchant, receiver.url()).await?;
+        }
+        // What the last round left waiting goes out now.
+        receiver.wait_for(payments.len(), Duration::from_secs(90)).await?;
+        let pids: Vec<u32> = lab.status()?.services.iter().filter_map(|s| s.pid).collect();
+        receiver.script([Answer::Status(503); 3]);
+        payments.push(api.payment(&merchant, i64::try_from(round)? + 1).await?);
+        until("it was tried", Duration::from_secs(30), async || {
+            ensure!(receiver.requests().iter().any(|r| Some(&r.payment()) == payments.last()));
+            Ok(())
+        })
+        .await?;
+        lab.end(signal).await.with_context(|| format!("after {signal}"))?;
+        until("nothing of it runs", Duration::from_secs(10), async || {
+            let left: Vec<_> = pids.iter().filter(|pid| runs(**pid)).collect();
+            ensure!(left.is_empty(), "still there: {left:?}");
+            Ok(())
+        })
+        .await?;
+        forget_the_wait(&dir, &receiver);
+    }
+    Ok(())
+}
+
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+/// The merchant is well again; its minute of patience is what the next round waits for.
+fn forget_the_wait(_dir: &Path, receiver: &Receiver) {
+    receiver.script([]);
+}
