@@ -75,11 +75,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let meter = watch.await.context("the watch panicked")?;
     conditions.load_average_after = load_average();
 
-    let (verdict, odd) = {
-        let received = receiver.received();
-        (judge(&load.made(), &received.arrivals), received.odd)
-    };
-    let report = report(&config, conditions, &load, verdict, odd, &times, &meter);
+    let report = report(&config, conditions, &load, &receiver, &times, &meter);
     if config.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -228,11 +224,14 @@ fn report(
     config: &Config,
     conditions: Conditions,
     load: &Load,
-    verdict: Verdict,
-    odd: u64,
+    receiver: &Receiver,
     times: &Times,
     meter: &Meter,
 ) -> Report {
+    let (verdict, odd) = {
+        let received = receiver.received();
+        (judge(&load.made(), &received.arrivals), received.odd)
+    };
     let events = load.made().len();
     let last_us = verdict.first_arrivals.iter().map(|a| a.arrived_us).max().unwrap_or(0);
     let delivered = usize::try_from(verdict.delivered).unwrap_or(usize::MAX);

@@ -6,8 +6,8 @@
 
 mod endpoints;
 mod error;
-mod load;
 mod idempotency;
+mod load;
 mod merchants;
 mod parked;
 mod payments;
