@@ -183,7 +183,9 @@ fn spawn(dir: &Path) -> anyhow::Result<Child> {
     let mut command = Command::new(&binary);
     command
         // Whoever runs it dies with this process, and its own children with it.
-        .args(["exec", "--signal", "KILL", "--"])
+        .args(["exec", "--signal", "SIGKILL", "--parent"])
+        .arg(std::process::id().to_string())
+        .arg("--")
         .arg(&binary)
         .args(["up", "--no-demo", "--ports", "auto", "--dir"])
         .arg(dir)

@@ -23,6 +23,7 @@ use crate::tls::{TlsError, read_certificates};
 /// Options of the delivery, shared by the api and the worker.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Delivery")]
+#[group(id = "delivery")]
 pub struct Config {
     /// Networks that merchants may be reached in beside the public internet, as CIDRs separated by
     /// commas. Addresses in them may stand in a URL, with any port. For development: 127.0.0.0/8.
