@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use data_service::PayloadError;
+use delivery::CustomHeaders;
 use delivery::secrets::{Sealed, Secret};
 use domain::{AttemptId, EndpointId, Fault, Outcome, PaymentId};
 use store::{AttemptRow, DueDelivery, LiveSecret, Look};
@@ -70,7 +71,7 @@ async fn send(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> Option<Att
             if Instant::now() > plan.fresh_until {
                 return None;
             }
-            let request = request(turn.look, delivery, data, secrets);
+            let request = request(turn, delivery, plan, data, secrets);
             let attempt = turn.worker.client.attempt(&request).await;
             let detail = serde_json::to_value(&attempt.detail).unwrap_or_default();
             (attempt.outcome, with(detail, "payload_us", payload_us))
@@ -90,21 +91,24 @@ async fn send(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> Option<Att
 }
 
 fn request(
-    look: &Look,
+    turn: Turn<'_>,
     delivery: &DueDelivery,
+    plan: &Plan,
     data: bytes::Bytes,
     secrets: Vec<Secret>,
 ) -> delivery::Request {
     delivery::Request {
-        url: look.endpoint.url.clone(),
+        endpoint_id: turn.endpoint,
+        url: turn.look.endpoint.url.clone(),
         secrets,
         event_id: delivery.event_id,
         event_type: delivery.event_type.clone(),
         occurred_at: delivery.occurred_at,
         data,
-        headers: Vec::new(),
-        timeout: look.endpoint.policy.attempt_timeout,
+        headers: CustomHeaders::default(),
+        timeout: turn.look.endpoint.policy.attempt_timeout,
         traceparent: None,
+        start_by: Some(plan.fresh_until),
     }
 }
 

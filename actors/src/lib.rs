@@ -48,9 +48,12 @@ pub enum Error {
     /// The database's URL cannot be read.
     #[error("--database-url: {0}")]
     Store(#[from] store::StoreError),
-    /// The delivery client cannot be built.
-    #[error("{0}")]
+    /// An option of the delivery cannot be used.
+    #[error("the delivery's options: {0}")]
     Delivery(#[from] delivery::ConfigError),
+    /// TLS cannot be set up.
+    #[error("the delivery's TLS: {0}")]
+    Tls(#[from] delivery::TlsError),
     /// The data service's URL cannot be used.
     #[error("--data-service-url: {0}")]
     DataService(#[from] data_service::ClientError),
@@ -71,8 +74,8 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
     let store = Store::new(&config.database_url, "posthorn-worker", config.connections_max)?;
     let worker = Arc::new(Worker {
         store: store.clone(),
-        client: delivery::Client::new(&config.delivery)?,
-        keys: delivery::KeyRing::from_config(&config.delivery)?,
+        client: delivery::Client::new(config.delivery.client_config()?)?,
+        keys: config.delivery.key_ring()?,
         payloads: data_service::Client::new(&config.data_service_url)?,
     });
     let ingress = restate::Ingress::new(&config.restate_ingress_url)?;

@@ -6,6 +6,6 @@ use store::Store;
 pub(crate) struct Worker {
     pub(crate) store: Store,
     pub(crate) client: delivery::Client,
-    pub(crate) keys: delivery::KeyRing,
+    pub(crate) keys: delivery::secrets::KeyRing,
     pub(crate) payloads: data_service::Client,
 }

@@ -16,10 +16,7 @@ mod refusal;
 mod upkeep;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use delivery::secrets::{KeyRing, KeyRingError};
-use domain::guard::UrlPolicy;
 use observability::Health;
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -56,17 +53,9 @@ pub enum Error {
     /// The database's URL cannot be read.
     #[error("--database-url: {0}")]
     Database(#[source] StoreError),
-    /// The file with the keys cannot be read.
-    #[error("--secret-keys-file: cannot read {}: {source}", path.display())]
-    KeysFile {
-        /// The file.
-        path: PathBuf,
-        /// Why it cannot be read.
-        source: std::io::Error,
-    },
-    /// The keys are not what they should be.
-    #[error("the keys that seal endpoint secrets: {0}")]
-    Keys(#[from] KeyRingError),
+    /// An option that the delivery has too cannot be used.
+    #[error("{0}")]
+    Delivery(#[from] delivery::ConfigError),
     /// The contract that is built in cannot be served.
     #[error("server reflection: {0}")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -127,15 +116,9 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
 }
 
 fn endpoint_policy(config: &Config) -> Result<EndpointPolicy, Error> {
-    let keys = match (&config.secret_keys, &config.secret_keys_file) {
-        (Some(keys), _) => KeyRing::parse(keys)?,
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| Error::KeysFile { path: path.clone(), source })?;
-            KeyRing::parse(&text)?
-        }
-        (None, None) => return Err(KeyRingError::Empty.into()),
-    };
-    let urls = UrlPolicy { allow_http: config.allow_http, ..UrlPolicy::default() };
-    Ok(EndpointPolicy { urls, networks: config.allow_networks.clone(), keys })
+    Ok(EndpointPolicy {
+        urls: config.delivery.url_policy(),
+        networks: config.delivery.networks(),
+        keys: config.delivery.key_ring()?,
+    })
 }

@@ -80,7 +80,7 @@ impl Lab {
     /// # Errors
     /// When they cannot be read.
     pub fn ports(&self) -> anyhow::Result<stack::Ports> {
-        let text = std::fs::read_to_string(self.dir.join("ports.json"))?;
+        let text = std::fs::read_to_string(self.dir.join("ports"))?;
         Ok(serde_json::from_str(&text)?)
     }
 
@@ -97,7 +97,12 @@ impl Lab {
     /// # Errors
     /// When it cannot be read.
     pub fn database_url(&self) -> anyhow::Result<String> {
-        Ok(stack::database_url(&self.dir)?)
+        let variables = std::fs::read_to_string(self.dir.join("environment"))?;
+        let value = variables.lines().find_map(|line| {
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            line.strip_prefix("POSTHORN_DATABASE_URL=").map(|url| url.trim_matches(['\'', '"']))
+        });
+        Ok(value.context("no POSTHORN_DATABASE_URL in the environment file")?.to_owned())
     }
 
     /// Kills the service `name` with -9 and waits until another process is ready in its place.

@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
+use domain::guard::{AllowedNetworks, Host, UrlPolicy, UrlRefusal, check_url};
 use ipnet::IpNet;
-use posthorn_domain::guard::{AllowedNetworks, Host, UrlPolicy, UrlRefusal, check_url};
 use proptest::prelude::*;
 use serde_json::Value;
 
