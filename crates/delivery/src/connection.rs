@@ -68,7 +68,7 @@ impl Connection {
             });
             Sender::Http1(sender)
         };
-        Ok(Self { sender, address: dialled.address, meter: dialled.meter, tasks: tasks })
+        Ok(Self { sender, address: dialled.address, meter: dialled.meter, tasks })
     }
 
     pub(crate) fn is_http2(&self) -> bool {
