@@ -35,6 +35,7 @@ async fn a_body_without_end_is_read_to_its_bound_and_cut() {
         let (attempt, receiver) = attempt_and_go_on(head_then_flood(head, flood)).await;
         assert_eq!(attempt.outcome, DELIVERED);
         assert!(attempt.detail.body_truncated);
+        assert!(attempt.duration < TIMEOUT, "nobody waits for its end");
         assert_eq!(attempt.detail.excerpt.as_deref(), Some("x".repeat(4096).as_str()));
         assert!(attempt.detail.body_bytes < 128 * 1024, "{}", attempt.detail.body_bytes);
         // The rest is what the two kernels' buffers hold.

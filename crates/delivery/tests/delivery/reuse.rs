@@ -6,7 +6,7 @@ use domain::{Outcome, Unwell};
 use tokio::sync::Notify;
 
 use crate::receiver::{OK, Receiver, Talk, answer_all, script};
-use crate::setup::{client, request};
+use crate::setup::{TIMEOUT, client, request};
 
 #[tokio::test]
 async fn requests_of_one_endpoint_share_a_connection() {
@@ -20,6 +20,40 @@ async fn requests_of_one_endpoint_share_a_connection() {
         assert_eq!(attempt.detail.split.connect_us.is_some(), n == 0);
     }
     assert_eq!((receiver.connections(), client.idle_connections()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_an_attempt_may_receive_is_counted_anew_for_each() {
+    let body = "x".repeat(60 * 1024);
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let receiver = Receiver::start(script(move |talk| {
+        let answer = answer.clone();
+        async move { answer_all(talk, answer.as_bytes()).await }
+    }))
+    .await;
+    let client = client();
+    for _ in 0..10 {
+        let attempt = client.attempt(&request(&receiver.url())).await;
+        assert_eq!(attempt.outcome, Outcome::Delivered { status: 200 }, "{attempt:?}");
+        assert!(!attempt.detail.body_truncated);
+    }
+    assert_eq!(receiver.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_before_its_request_was_taken_holds_nobody_up() {
+    let receiver = Receiver::hostile_once(script(|mut talk: Talk| async move {
+        talk.read_some(10).await;
+        talk.write(OK).await;
+        std::future::pending::<()>().await;
+    }))
+    .await;
+    let client = client();
+    let mut large = request(&receiver.url());
+    large.data = format!("\"{}\"", "x".repeat(250 * 1024)).into();
+    let first = client.attempt(&large).await;
+    assert_eq!(first.outcome, Outcome::Delivered { status: 200 });
+    assert!(first.duration < TIMEOUT, "{first:?}");
 }
 
 #[tokio::test]
