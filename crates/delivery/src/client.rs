@@ -177,7 +177,7 @@ impl Client {
             is_https: url.is_https(),
             authority: url.authority().to_owned(),
         };
-        let mut connection = match self.reusable(&key).await {
+        let connection = match self.reusable(&key).await {
             Some(mut connection) => {
                 record.reused(connection.address);
                 match send(&mut connection, url, request, body, record).await {
