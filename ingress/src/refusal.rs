@@ -141,7 +141,7 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         refusal.log();
         let (code, _, name) = refusal.answer();
-        let mut details = ErrorDetails::with_error_info(name, "posthorn.v1", []);
+        let mut details = ErrorDetails::with_error_info(name.to_uppercase(), "posthorn", []);
         if let Refusal::Invalid { field, allowed } = &refusal {
             details.add_bad_request_violation(field, allowed);
         }

@@ -18,7 +18,7 @@ const DATABASE: &str = "database";
 pub(crate) async fn watch_database(
     store: Store,
     health: Health,
-    reporter: HealthReporter,
+    mut reporter: HealthReporter,
     shutdown: CancellationToken,
 ) {
     health.not_ready(DATABASE, "not asked yet");
@@ -53,7 +53,7 @@ pub(crate) async fn watch_database(
         }
         was_there = Some(is_there);
     }
-    grpc::report(&reporter, false).await;
+    grpc::end_reports(&mut reporter).await;
 }
 
 /// Forgets answers that no repeat is given any more, a bounded number at a time.

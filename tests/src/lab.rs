@@ -80,7 +80,7 @@ impl Lab {
     /// # Errors
     /// When they cannot be read.
     pub fn ports(&self) -> anyhow::Result<stack::Ports> {
-        let text = std::fs::read_to_string(self.dir.join("ports"))?;
+        let text = std::fs::read_to_string(self.dir.join("ports.json"))?;
         Ok(serde_json::from_str(&text)?)
     }
 
@@ -183,7 +183,9 @@ fn spawn(dir: &Path) -> anyhow::Result<Child> {
     let mut command = Command::new(&binary);
     command
         // Whoever runs it dies with this process, and its own children with it.
-        .args(["exec", "--signal", "KILL", "--"])
+        .args(["exec", "--signal", "SIGKILL", "--parent"])
+        .arg(std::process::id().to_string())
+        .arg("--")
         .arg(&binary)
         .args(["up", "--no-demo", "--ports", "auto", "--dir"])
         .arg(dir)

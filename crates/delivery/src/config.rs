@@ -23,6 +23,7 @@ use crate::tls::{TlsError, read_certificates};
 /// Options of the delivery, shared by the api and the worker.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Delivery")]
+#[group(id = "delivery")]
 pub struct Config {
     /// Networks that merchants may be reached in beside the public internet, as CIDRs separated by
     /// commas. Addresses in them may stand in a URL, with any port. For development: 127.0.0.0/8.
@@ -31,8 +32,11 @@ pub struct Config {
     /// Networks that are never reached, whatever else allows them: your own public addresses.
     #[arg(long, env = "POSTHORN_DENY_NETWORKS", default_value = "")]
     pub deny_networks: NetworkList,
-    /// Allow http:// beside https://.
-    #[arg(long, env = "POSTHORN_ALLOW_HTTP")]
+    /// Allow http:// beside https://. In the environment: 1, true, yes; empty is no.
+    #[arg(
+        long, env = "POSTHORN_ALLOW_HTTP",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
     pub allow_http: bool,
     /// Ports that a URL may have, separated by commas.
     #[arg(

@@ -9,11 +9,11 @@ use nix::sys::signal::Signal;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
-    /// The process whose end is ours.
-    #[arg(long)]
-    parent: i32,
-    /// The signal that says so.
-    #[arg(long, value_parser = Signal::from_str, default_value = "SIGKILL")]
+    /// The process whose end is ours. None: whoever is the parent now.
+    #[arg(long, value_name = "PID")]
+    parent: Option<i32>,
+    /// The signal that says so, such as KILL.
+    #[arg(long, value_parser = signal, default_value = "KILL")]
     signal: Signal,
     /// The user to become first.
     #[arg(long)]
@@ -30,4 +30,9 @@ pub(crate) fn exec(args: ExecArgs) -> ExitCode {
     eprintln!("posthorn exec: {error}");
     // What a shell says of a command that cannot be executed.
     ExitCode::from(126)
+}
+
+fn signal(name: &str) -> Result<Signal, nix::Error> {
+    let prefix = if name.starts_with("SIG") { "" } else { "SIG" };
+    Signal::from_str(&format!("{prefix}{name}"))
 }

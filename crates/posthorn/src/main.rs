@@ -5,6 +5,7 @@
 
 mod exec;
 mod migrate;
+mod register;
 mod role;
 mod status;
 mod up;
@@ -16,14 +17,15 @@ use clap::{Parser, Subcommand};
 use crate::role::RoleArgs;
 
 /// Webhook delivery for payments that never loses one.
-#[derive(Debug, Parser)]
+// Not `Debug`, like what is below it: some options are secrets.
+#[derive(Parser)]
 #[command(name = "posthorn", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Start everything on this machine, for development: PostgreSQL, Kafka, Restate and every role.
     Up(up::UpArgs),
@@ -41,6 +43,8 @@ enum Command {
     Simulator(RoleArgs<simulator::Config>),
     /// Bring the database's schema up to date.
     Migrate(migrate::MigrateArgs),
+    /// Make the worker, Kafka and the one subscription known to Restate; what is known stays.
+    Register(actors::RegisterConfig),
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Exec(exec::ExecArgs),
@@ -83,6 +87,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::DataService(args) => role::run("data-service", args, data_service::run).await,
         Command::Simulator(args) => role::run("simulator", args, simulator::run).await,
         Command::Migrate(args) => migrate::migrate(&args).await,
+        Command::Register(config) => register::register(&config).await,
         Command::Exec(args) => Ok(exec::exec(args)),
     }
 }

@@ -11,7 +11,7 @@ use observability::{Health, Telemetry, TelemetryConfig, shutdown_signal};
 use tokio_util::sync::CancellationToken;
 
 /// Options of a role: its own, and those of telemetry.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct RoleArgs<C: Args> {
     #[command(flatten)]
     config: C,

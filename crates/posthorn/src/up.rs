@@ -4,6 +4,7 @@
 //! registration, in the order in which they need each other, and side by side where they do not.
 //! It ends when it is told to, in order, and leaves nothing running however it ends.
 
+mod demo;
 mod plan;
 mod roles;
 
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::plan::Plan;
 use self::roles::ROLES;
+use crate::register;
 
 /// The schema is brought up to date by one statement at a time.
 const MIGRATE_CONNECTIONS: u32 = 1;
@@ -100,6 +102,13 @@ impl Stack {
         self.board.set_ready(true);
         let seconds = self.progress.elapsed().as_secs_f64();
         self.progress.print(&format!("\nEverything is up after {seconds:.1} s.\n"));
+        if !self.plan.args.no_roles && !self.plan.args.no_demo {
+            match demo::demo(&self.plan).await {
+                Ok(timeline) => self.progress.print(&timeline),
+                // The stack is up: what went wrong is told, and nothing ends.
+                Err(error) => self.progress.print(&format!("The demo did not work: {error:#}\n")),
+            }
+        }
         self.progress.print(&self.plan.what_next());
         Ok(())
     }
@@ -118,7 +127,11 @@ impl Stack {
     async fn kafka(&self) -> anyhow::Result<()> {
         let service = self.plan.kafka.prepare(&self.progress).await?;
         self.supervisor.start(service).await?;
-        Ok(())
+        self.timed("topics", "there", async {
+            relay::topics::ensure(&self.plan.kafka.bootstrap()).await?;
+            anyhow::Ok(())
+        })
+        .await
     }
 
     async fn restate(&self) -> anyhow::Result<()> {
@@ -135,6 +148,11 @@ impl Stack {
         while let Some(started) = starting.join_next().await {
             started.context("the start of a role was lost")??;
         }
+        self.progress.wait("register");
+        let registered = actors::register(&self.plan.registration()).await;
+        self.progress.done("register");
+        let made = register::summary(&registered.context("registering with Restate")?);
+        self.progress.line("register", &made);
         Ok(())
     }
 

@@ -22,8 +22,8 @@ pub struct Exec {
     pub user: Option<String>,
     /// The signal that the kernel sends when the parent dies.
     pub signal: Signal,
-    /// The parent that must still be there.
-    pub parent: i32,
+    /// The parent that must still be there; none: whoever it is when this begins.
+    pub parent: Option<i32>,
     /// The program and its arguments.
     pub argv: Vec<OsString>,
 }
@@ -76,6 +76,7 @@ pub fn become_command(exec: Exec) -> ExecError {
 }
 
 fn prepare(exec: &Exec) -> Result<(), ExecError> {
+    let parent = exec.parent.map_or_else(getppid, Pid::from_raw);
     let refused = |what| move |source| ExecError::Refused { what, source };
     if let Some(name) = &exec.user {
         dev_null::let_everybody_write().map_err(refused(
@@ -91,7 +92,7 @@ fn prepare(exec: &Exec) -> Result<(), ExecError> {
         setuid(user.uid).map_err(refused("cannot set the user"))?;
     }
     prctl::set_pdeathsig(exec.signal).map_err(refused("cannot ask for a death signal"))?;
-    if getppid() != Pid::from_raw(exec.parent) {
+    if getppid() != parent {
         return Err(ExecError::Orphan);
     }
     Ok(())

@@ -36,6 +36,6 @@ pub use postgres::Postgres;
 pub use probe::Probe;
 pub use progress::Progress;
 pub use restate::Restate;
-pub use state_dir::StateDir;
+pub use state_dir::{StateDir, database_url};
 pub use status::{Board, Kind, ServiceStatus, State, Status};
 pub use supervise::{Service, Supervisor};

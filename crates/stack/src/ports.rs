@@ -174,7 +174,8 @@ impl Ports {
         Ok(())
     }
 
-    /// The ports of this state directory, and the guard that keeps a drawn block ours.
+    /// The ports of a state directory, and the guard that keeps a drawn block ours; both are
+    /// remembered in `file`.
     ///
     /// # Errors
     /// When an assignment is refused, no block is free, or `file` cannot be used.
@@ -183,22 +184,33 @@ impl Ports {
         assignments: &[String],
         file: &Path,
     ) -> Result<(Self, Option<TcpListener>), StackError> {
-        let (mut ports, guard) = match choice {
-            PortChoice::Default => (Self::default(), None),
+        let (mut ports, block, guard) = match choice {
+            PortChoice::Default => (Self::default(), None, None),
             PortChoice::Auto(range) => {
-                let (block, guard) = match remembered(file)? {
+                let (block, guard) = match Remembered::read(file)?.and_then(|known| known.block) {
                     // Taken by another: `check_free` says which port it is.
                     Some(block) => (block, bind(block)),
                     None => draw(range)?,
                 };
-                remember(file, block)?;
-                (Self::in_block(block), guard)
+                (Self::in_block(block), Some(block), guard)
             }
         };
         for assignment in assignments {
             ports = ports.with(assignment)?;
         }
+        Remembered { block, ports: ports.clone() }.write(file)?;
         Ok((ports, guard))
+    }
+
+    /// The ports that were chosen for a state directory last, from `file`.
+    ///
+    /// # Errors
+    /// When there are none, or they cannot be understood.
+    pub fn chosen(file: &Path) -> Result<Self, StackError> {
+        match Remembered::read(file)? {
+            Some(known) => Ok(known.ports),
+            None => Err(StackError::file("cannot find", file)(std::io::ErrorKind::NotFound.into())),
+        }
     }
 
     fn in_block(block: u16) -> Self {
@@ -235,18 +247,30 @@ fn draw(range: &RangeInclusive<u16>) -> Result<(u16, Option<TcpListener>), Stack
         .ok_or_else(|| PortsError::NoneFree { first, last }.into())
 }
 
-fn remembered(file: &Path) -> Result<Option<u16>, StackError> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|source| StackError::Json { path: file.to_owned(), source }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StackError::file("cannot read", file)(error)),
-    }
+/// What is remembered beside the data.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    // The guard's port, when the block was drawn.
+    block: Option<u16>,
+    #[serde(flatten)]
+    ports: Ports,
 }
 
-fn remember(file: &Path, block: u16) -> Result<(), StackError> {
-    std::fs::write(file, block.to_string()).map_err(StackError::file("cannot write", file))
+impl Remembered {
+    fn read(file: &Path) -> Result<Option<Self>, StackError> {
+        match std::fs::read_to_string(file) {
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|source| StackError::Json { path: file.to_owned(), source }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StackError::file("cannot read", file)(error)),
+        }
+    }
+
+    fn write(&self, file: &Path) -> Result<(), StackError> {
+        let write = || std::fs::write(file, serde_json::to_string_pretty(self)?);
+        write().map_err(StackError::file("cannot write", file))
+    }
 }
 
 fn bind(port: u16) -> Option<TcpListener> {
@@ -327,5 +351,6 @@ mod tests {
         drop(one_guard);
         let (again, _guard) = Ports::choose(&choice, &[], &dir.path().join("one")).unwrap();
         assert_eq!(again, one);
+        assert_eq!(Ports::chosen(&dir.path().join("two")).unwrap(), two);
     }
 }

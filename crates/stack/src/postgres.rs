@@ -56,7 +56,7 @@ impl Postgres {
         let user = if geteuid().is_root() { Some(find_user()?) } else { None };
         let home = home(dir, user.as_ref())?;
         let password =
-            secrets::read_or_draw(&dir.path().join("postgres-password"), || secrets::password())?;
+            secrets::read_or_draw(&dir.path().join(PASSWORD_FILE), || secrets::password())?;
         let parts = if home.starts_with(dir.path()) && reaches(dir.parts(), user.as_ref()) {
             dir.parts().to_owned()
         } else {
@@ -92,7 +92,7 @@ impl Postgres {
 
     /// The database's URL, with the password.
     pub fn url(&self) -> String {
-        format!("postgres://{USER}:{}@127.0.0.1:{}/{DATABASE}", self.password.trim(), self.port)
+        url(&self.password, self.port)
     }
 
     /// Fetches what is missing, writes the cluster at the first start and the configuration at every
@@ -230,6 +230,14 @@ impl Postgres {
                 .map_err(StackError::file("cannot give away", path)),
         }
     }
+}
+
+/// Where the password is kept, in the state directory.
+pub(crate) const PASSWORD_FILE: &str = "postgres-password";
+
+/// The URL of our database at `port`.
+pub(crate) fn url(password: &str, port: u16) -> String {
+    format!("postgres://{USER}:{}@127.0.0.1:{port}/{DATABASE}", password.trim())
 }
 
 /// What the npm package carries; a test keeps it equal to the manifest.

@@ -1,7 +1,7 @@
 //! The state directory: where everything of one stack lies, and the lock that makes it one.
 //!
 //! ```text
-//! .posthorn/  lock  status.json  environment  secret-keys  ports
+//! .posthorn/  lock  status.json  environment  secret-keys  ports.json
 //!             parts/ (what was fetched)  log/  run/ (a working directory for each role)
 //!             postgres/  kafka/  restate/ (data and configuration)
 //! ```
@@ -10,11 +10,26 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{StackError, secrets};
+use crate::{Ports, StackError, postgres, secrets};
 
 /// Room that a first start needs: fetched parts (about 550 MiB), fresh data folders, logs, and
 /// some days of play.
 const NEEDED_MIB: u64 = 2048;
+
+const PORTS_FILE: &str = "ports.json";
+
+/// The URL of the database of the stack in `dir`, with its password: for tests and commands that
+/// talk to a stack that somebody else runs.
+///
+/// # Errors
+/// When nothing was ever started there.
+pub fn database_url(dir: &Path) -> Result<String, StackError> {
+    let port = Ports::chosen(&dir.join(PORTS_FILE))?.postgres;
+    let password = dir.join(postgres::PASSWORD_FILE);
+    let password =
+        std::fs::read_to_string(&password).map_err(StackError::file("cannot read", &password))?;
+    Ok(postgres::url(&password, port))
+}
 
 /// A state directory that is ours alone, for as long as this value lives.
 #[derive(Debug)]
@@ -69,6 +84,11 @@ impl StateDir {
     /// The directory itself, absolute.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which port each part has.
+    pub fn ports_file(&self) -> PathBuf {
+        self.path.join(PORTS_FILE)
     }
 
     /// Where fetched parts lie.

@@ -48,3 +48,18 @@ impl StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_connection_may_pass_and_a_row_that_cannot_be_read_does_not() {
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(StoreError::from(sqlx::Error::Io(broken)).is_away());
+        assert!(StoreError::from(sqlx::Error::PoolTimedOut).is_away());
+        assert!(!StoreError::from(sqlx::Error::RowNotFound).is_away());
+        let what = "status".to_owned();
+        assert!(!StoreError::Unreadable { table: "payments", what }.is_away());
+    }
+}

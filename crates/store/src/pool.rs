@@ -3,13 +3,16 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
 
 use crate::StoreError;
 
 /// Longest wait for a free connection: what comes later is better told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is asked whether it is still alive before it is used; one
+/// that was at work just now need not be: that would be one more round trip for each statement.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// A statement that runs longer is stuck behind a lock that nobody gives back.
 const STATEMENT_TIMEOUT_MS: &str = "10000";
 /// A client that vanished inside a transaction must not keep an endpoint's row locked.
@@ -37,6 +40,15 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, idle| {
+                Box::pin(async move {
+                    if idle.idle_for > TRUSTED_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options);
         Ok(Self { pool })
     }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Status};
+use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthReporter;
 use tower::util::MapResponseLayer;
@@ -83,19 +84,27 @@ pub(crate) async fn serve(
         .map_err(Error::Grpc)
 }
 
-/// Tells health clients of gRPC whether the services can work.
-pub(crate) async fn report(reporter: &HealthReporter, ready: bool) {
-    let status = if ready {
-        tonic_health::ServingStatus::Serving
-    } else {
-        tonic_health::ServingStatus::NotServing
-    };
-    for service in [
-        "",
-        "posthorn.v1.PaymentService",
-        "posthorn.v1.MerchantService",
-        "posthorn.v1.EndpointService",
-    ] {
+/// What health clients may ask about; the empty name is the server as a whole.
+const SERVICES: [&str; 4] = [
+    "",
+    "posthorn.v1.PaymentService",
+    "posthorn.v1.MerchantService",
+    "posthorn.v1.EndpointService",
+];
+
+/// Tells health clients whether the services can work.
+pub(crate) async fn report(reporter: &HealthReporter, is_ready: bool) {
+    let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in SERVICES {
         reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Ends the streams of clients that watch the health: they would stay open as long as the clients
+/// like, and the server would wait for them.
+pub(crate) async fn end_reports(reporter: &mut HealthReporter) {
+    report(reporter, false).await;
+    for service in SERVICES {
+        reporter.clear_service_status(service).await;
     }
 }

@@ -154,3 +154,34 @@ impl IntoResponse for Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{Amount, Currency, MerchantId, PaymentStatus};
+    use time::macros::datetime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_payment_reads_as_its_clients_know_it() {
+        let payment = Payment {
+            id: Uuid::from_u128(0x0198_c5a4_1111_7abc_8def_0123_4567_89ab).into(),
+            merchant_id: MerchantId::demo(),
+            amount: Amount::try_from(1000).expect("an amount"),
+            currency: Currency::try_from("USD").expect("a currency"),
+            status: PaymentStatus::Succeeded,
+            created_at: datetime!(2026-01-02 03:04:05.678901 UTC),
+            updated_at: datetime!(2026-01-02 03:04:06 UTC),
+        };
+        assert_eq!(
+            serde_json::to_string(&PaymentAnswer::from(payment)).expect("JSON"),
+            concat!(
+                r#"{"id":"pay_0198c5a4-1111-7abc-8def-0123456789ab","merchant_id":"demo","#,
+                r#""amount":1000,"currency":"USD","status":"succeeded","#,
+                r#""created_at":"2026-01-02T03:04:05.678901Z","#,
+                r#""updated_at":"2026-01-02T03:04:06Z"}"#
+            )
+        );
+    }
+}

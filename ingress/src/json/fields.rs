@@ -49,10 +49,9 @@ impl Fields {
     pub(super) fn integer(&mut self, name: &str) -> Result<Option<i64>, Refusal> {
         match self.take(name) {
             None => Ok(None),
-            Some(value) => value
-                .as_i64()
-                .map(Some)
-                .ok_or_else(|| Refusal::invalid(name, "must be a whole number of 64 bits")),
+            Some(value) => value.as_i64().map(Some).ok_or_else(|| {
+                Refusal::invalid(name, "must be a whole number: no text, no fraction")
+            }),
         }
     }
 

@@ -6,6 +6,8 @@
 mod answers;
 mod fields;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::PathRejection;

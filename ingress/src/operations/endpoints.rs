@@ -156,17 +156,21 @@ fn event_types(texts: Vec<String>) -> Result<Vec<EventType>, Refusal> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn policy() -> EndpointPolicy {
+impl EndpointPolicy {
+    /// Nothing but the public internet, and a key of its own.
+    pub(crate) fn strict() -> Self {
         let line = KeyRing::generate_line("k1").expect("a line");
-        EndpointPolicy {
+        Self {
             urls: UrlPolicy::default(),
             networks: AllowedNetworks::public_only(),
             keys: KeyRing::parse(&line).expect("a ring"),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     fn texts(texts: &[&str]) -> Vec<String> {
         texts.iter().map(ToString::to_string).collect()
@@ -174,11 +178,11 @@ mod tests {
 
     #[test]
     fn a_url_is_kept_as_the_guard_spells_it_and_a_refused_one_names_the_field_and_the_rule() {
-        let url = endpoint_url("https://Example.com", &policy()).expect("accepted");
+        let url = endpoint_url("https://Example.com", &EndpointPolicy::strict()).expect("accepted");
         assert_eq!(url.as_str(), "https://example.com/");
         for (text, code) in [("http://example.com", "scheme"), ("https://127.0.0.1/", "blocked_ip")]
         {
-            let refusal = endpoint_url(text, &policy()).expect_err("refused");
+            let refusal = endpoint_url(text, &EndpointPolicy::strict()).expect_err("refused");
             assert_eq!(refusal.field(), Some("url"));
             assert!(refusal.to_string().ends_with(&format!("({code})")), "{refusal}");
         }

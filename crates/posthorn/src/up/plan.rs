@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use actors::RegisterConfig;
 use stack::{Kafka, Ports, Postgres, Restate, StackError, StateDir, wait_until_gone};
 
 use super::UpArgs;
@@ -34,7 +35,7 @@ impl Plan {
         for role in &ROLES {
             wait_until_gone(&dir.path().join("run").join(role.name)).await?;
         }
-        let (ports, guard) = Ports::choose(&args.ports, &args.port, &dir.path().join("ports"))?;
+        let (ports, guard) = Ports::choose(&args.ports, &args.port, &dir.ports_file())?;
         ports.check_free()?;
         dir.check_room()?;
         let postgres = Postgres::find(&dir, ports.postgres)?;
@@ -55,7 +56,7 @@ impl Plan {
             ("POSTHORN_RESTATE_INGRESS_URL", self.restate.ingress_url()),
             ("POSTHORN_RESTATE_ADMIN_URL", self.restate.admin_url()),
             ("POSTHORN_DATA_SERVICE_URL", format!("http://{}", on(ports.data_service))),
-            ("POSTHORN_WORKER_URL", format!("http://{}", on(ports.worker))),
+            ("POSTHORN_WORKER_URL", self.worker_url()),
             ("POSTHORN_SECRET_KEYS_FILE", self.secret_keys.clone()),
             ("POSTHORN_ALLOW_NETWORKS", self.args.allow_networks.clone()),
             ("POSTHORN_ALLOW_HTTP", "true".to_owned()),
@@ -74,10 +75,31 @@ impl Plan {
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
+    /// What Restate is to know.
+    pub(super) fn registration(&self) -> RegisterConfig {
+        RegisterConfig {
+            restate_admin_url: self.restate.admin_url(),
+            worker_url: self.worker_url(),
+            kafka: self.kafka.bootstrap(),
+            topic: relay::topics::WAKES.to_owned(),
+        }
+    }
+
+    fn worker_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.worker)
+    }
+
     /// Where to look, and what to type.
     pub(super) fn what_next(&self) -> String {
         let ports = &self.ports;
         let restate = self.restate.admin_url();
+        let environment = self.dir.path().join("environment").display().to_string();
+        if self.args.no_roles {
+            return format!(
+                "Roles are yours to start, such as:\n  \
+                   set -a; . {environment}; set +a; posthorn worker\n"
+            );
+        }
         let cli = self.restate.cli().map_or_else(
             || "restate".to_owned(),
             |cli| format!("RESTATE_ADMIN_URL={restate} {}", cli.display()),
@@ -88,14 +110,14 @@ impl Plan {
                payments (gRPC)       localhost:{grpc}\n  \
                what arrived          http://localhost:{simulator}/stats\n  \
                Restate               {restate}\n  \
-               database              {environment} has its URL\n\n\
+               the database's URL    in {environment}\n\n\
              Try next:\n  \
-               curl -X POST {http}/payments -H 'Content-Type: application/json' -d '{{\"amount\": 1000, \"currency\": \"USD\"}}'\n  \
+               curl -X POST {http}/payments -H 'Content-Type: application/json' \
+             -d '{{\"amount\": 1000, \"currency\": \"USD\"}}'\n  \
                curl http://localhost:{simulator}/stats\n  \
                {cli} invocations list\n",
             grpc = ports.grpc,
             simulator = ports.simulator,
-            environment = self.dir.path().join("environment").display(),
         )
     }
 }
