@@ -91,3 +91,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Exec(args) => Ok(exec::exec(args)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_subcommand_can_be_parsed() {
+        Cli::command().debug_assert();
+    }
+}
