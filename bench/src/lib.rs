@@ -1,1 +1,22 @@
-//! Posthorn: bench.
+//! The benchmark: a load of payments against a running stack, with the receiver beside it.
+//!
+//! `load` makes payments in one of two `way`s and writes down what was acknowledged; `receiver`
+//! writes down what arrived; `judge` compares the two; `report` prints it with its `conditions`.
+//! Nothing here trusts our own tables or counters, and a run in which anything was lost or out of
+//! order ends with an error that names it.
+
+mod conditions;
+mod config;
+mod event;
+mod judge;
+mod load;
+mod receiver;
+mod report;
+mod run;
+mod setup;
+mod stack;
+mod usage;
+mod way;
+
+pub use config::{Config, Scenario, Via};
+pub use run::run;

@@ -80,7 +80,7 @@ impl Lab {
     /// # Errors
     /// When they cannot be read.
     pub fn ports(&self) -> anyhow::Result<stack::Ports> {
-        let text = std::fs::read_to_string(self.dir.join("ports"))?;
+        let text = std::fs::read_to_string(self.dir.join("ports.json"))?;
         Ok(serde_json::from_str(&text)?)
     }
 

@@ -3,14 +3,8 @@
 //!
 //! This is a contract with every merchant. A field may be added; none is renamed or removed.
 
-use domain::Payment;
+use domain::{Payment, rfc3339_micros};
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::StaticFormatDescription;
-use time::macros::format_description;
-
-const RFC_3339_MICROS: StaticFormatDescription =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
 #[derive(Debug, Serialize)]
 struct View<'a> {
@@ -27,7 +21,7 @@ struct View<'a> {
 /// The payment as minified JSON.
 ///
 /// # Errors
-/// When a time lies outside of the years that RFC 3339 can write.
+/// Never, for a payment: its fields are texts and one number.
 pub(crate) fn json_of(payment: &Payment) -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec(&View {
         id: payment.id.to_string(),
@@ -35,13 +29,9 @@ pub(crate) fn json_of(payment: &Payment) -> Result<Vec<u8>, serde_json::Error> {
         amount: payment.amount.minor_units(),
         currency: payment.currency.code(),
         status: payment.status.as_str(),
-        created_at: rfc_3339(payment.created_at)?,
-        updated_at: rfc_3339(payment.updated_at)?,
+        created_at: rfc3339_micros(payment.created_at),
+        updated_at: rfc3339_micros(payment.updated_at),
     })
-}
-
-fn rfc_3339(at: OffsetDateTime) -> Result<String, serde_json::Error> {
-    at.to_offset(time::UtcOffset::UTC).format(RFC_3339_MICROS).map_err(serde::ser::Error::custom)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::gate::{Gate, Place};
 use crate::limits::{
     ATTEMPT_TIMEOUT_MAX, CONCURRENT_ATTEMPTS, CONCURRENT_ATTEMPTS_PER_ENDPOINT, CONNECT_TIMEOUT,
-    PLACE_TIMEOUT,
+    PLACE_TIMEOUT, READY_TIMEOUT,
 };
 use crate::message::message;
 use crate::names::Names;
@@ -177,7 +177,7 @@ impl Client {
             is_https: url.is_https(),
             authority: url.authority().to_owned(),
         };
-        let mut connection = match self.reusable(&key).await {
+        let connection = match self.reusable(&key).await {
             Some(mut connection) => {
                 record.reused(connection.address);
                 match send(&mut connection, url, request, body, record).await {
@@ -195,17 +195,22 @@ impl Client {
             Some(answer) => answer.read_body().await,
             None => false,
         };
-        if is_whole && !connection.meter.is_used_up() && connection.is_ready().await {
+        if is_whole && !connection.meter.is_used_up() {
             self.0.pool.put(key, connection);
         }
         Ok(())
     }
 
-    /// An idle connection that may still be used: open, and with an address that still passes.
+    /// An idle connection that may still be used: open, with an address that still passes, and done
+    /// with the exchange before (an answer may come before its request was taken in whole).
     async fn reusable(&self, key: &PoolKey) -> Option<Connection> {
         let mut connection = self.0.pool.take(key)?;
         let is_allowed = self.0.dialer.networks.check(connection.address.ip()).is_ok();
-        (is_allowed && connection.is_ready().await).then_some(connection)
+        if !is_allowed {
+            return None;
+        }
+        let is_ready = tokio::time::timeout(READY_TIMEOUT, connection.is_ready()).await;
+        is_ready.unwrap_or(false).then_some(connection)
     }
 
     async fn fresh(

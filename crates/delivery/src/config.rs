@@ -32,8 +32,11 @@ pub struct Config {
     /// Networks that are never reached, whatever else allows them: your own public addresses.
     #[arg(long, env = "POSTHORN_DENY_NETWORKS", default_value = "")]
     pub deny_networks: NetworkList,
-    /// Allow http:// beside https://.
-    #[arg(long, env = "POSTHORN_ALLOW_HTTP")]
+    /// Allow http:// beside https://. In the environment: 1, true, yes; empty is no.
+    #[arg(
+        long, env = "POSTHORN_ALLOW_HTTP",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
     pub allow_http: bool,
     /// Ports that a URL may have, separated by commas.
     #[arg(

@@ -29,7 +29,7 @@ pub(crate) struct Connection {
     sender: Sender,
     pub(crate) address: SocketAddr,
     pub(crate) meter: Meter,
-    tasks: Tasks,
+    _tasks: OwnedTasks,
 }
 
 enum Sender {
@@ -48,10 +48,12 @@ pub(crate) enum SendError {
 impl Connection {
     /// Speaks HTTP on a connection that was just made.
     pub(crate) async fn open(dialled: Dialled) -> Result<Self, Failure> {
-        let tasks = Tasks::default();
+        // From here on the tasks end with their owner, also when this future is given up.
+        let owned = OwnedTasks::default();
+        let tasks = &owned.0;
         let io = TokioIo::new(dialled.stream);
         let sender = if dialled.is_http2 {
-            let (sender, connection) = http2_options(&tasks)
+            let (sender, connection) = http2_options(tasks)
                 .handshake(io)
                 .await
                 .map_err(|error| Failure::exchange(&error))?;
@@ -68,7 +70,7 @@ impl Connection {
             });
             Sender::Http1(sender)
         };
-        Ok(Self { sender, address: dialled.address, meter: dialled.meter, tasks: tasks })
+        Ok(Self { sender, address: dialled.address, meter: dialled.meter, _tasks: owned })
     }
 
     pub(crate) fn is_http2(&self) -> bool {
@@ -163,7 +165,11 @@ fn http2_options(tasks: &Tasks) -> http2::Builder<Tasks> {
     options
 }
 
-/// The tasks of one connection; the last owner to go ends them all.
+/// The tasks of one connection, ended with it.
+#[derive(Default)]
+struct OwnedTasks(Tasks);
+
+/// Where a connection's tasks are started; its HTTP/2 half holds one as well.
 #[derive(Clone, Default)]
 struct Tasks(Arc<Handles>);
 
@@ -198,8 +204,8 @@ where
     }
 }
 
-impl Drop for Connection {
+impl Drop for OwnedTasks {
     fn drop(&mut self) {
-        self.tasks.abort_all();
+        self.0.abort_all();
     }
 }

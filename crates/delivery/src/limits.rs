@@ -72,6 +72,9 @@ pub const REMEMBERED_ENDPOINTS_MAX: usize = 100_000;
 /// impatient common servers (Node, Apache) hang up, so that we rarely write into a closed one.
 pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How long an idle connection may need to be ready; a new one takes about as long.
+pub const READY_TIMEOUT: Duration = Duration::from_millis(20);
+
 /// Idle connections kept per endpoint and in all.
 pub const IDLE_CONNECTIONS_PER_ENDPOINT_MAX: usize = 2;
 /// See [`IDLE_CONNECTIONS_PER_ENDPOINT_MAX`]; each costs a file descriptor and about 20 KiB.

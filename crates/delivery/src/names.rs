@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 use crate::limits::{ADDRESSES_MAX, DNS_TIMEOUT};
 
@@ -45,11 +45,15 @@ impl Names {
     /// The system's name servers. Without any (no `resolv.conf`), every name fails to resolve,
     /// which still leaves addresses and `localhost` where the operator allows them.
     pub fn system() -> Self {
-        let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
+        let builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
             tracing::warn!(%error, "no name servers are configured: no name will resolve");
             let none = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
             TokioResolver::builder_with_config(none, TokioRuntimeProvider::default())
         });
+        Self::bounded(builder)
+    }
+
+    fn bounded(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Self {
         limit(builder.options_mut());
         match builder.build() {
             Ok(resolver) => Self::System(Box::new(resolver)),
@@ -155,5 +159,110 @@ impl NameTable {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let answers = names.get_mut(name)?;
         if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
+    use hickory_resolver::proto::op::{Message, ResponseCode};
+    use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME};
+    use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    /// The system's way, asking a name server of the test's own.
+    fn asking(server: SocketAddr) -> Names {
+        let mut udp = ConnectionConfig::udp();
+        udp.port = server.port();
+        let servers = vec![NameServerConfig::new(server.ip(), true, vec![udp])];
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+        let provider = TokioRuntimeProvider::default();
+        Names::bounded(TokioResolver::builder_with_config(config, provider))
+    }
+
+    /// A name server that knows a few names.
+    async fn name_server() -> (SocketAddr, Arc<AtomicUsize>) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let address = socket.local_addr().expect("an address");
+        let questions = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&questions);
+        tokio::spawn(async move {
+            let mut packet = [0; 4096];
+            while let Ok((length, from)) = socket.recv_from(&mut packet).await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let question = Message::from_vec(&packet[..length]).expect("a question");
+                if let Some(answer) = answer(&question) {
+                    let answer = answer.to_vec().expect("an answer");
+                    socket.send_to(&answer, from).await.expect("sent");
+                }
+            }
+        });
+        (address, questions)
+    }
+
+    fn answer(question: &Message) -> Option<Message> {
+        let query = question.queries.first().expect("a query").clone();
+        let name = query.name().clone();
+        let mut answer = question.clone().into_response();
+        let mut add = |data| answer.answers.push(Record::from_rdata(name.clone(), 0, data));
+        let text = name.to_lowercase().to_ascii();
+        match (text.as_str(), query.query_type()) {
+            ("silent.example.", _) => return None,
+            ("broken.example.", _) => answer.metadata.response_code = ResponseCode::ServFail,
+            ("both.example.", RecordType::A) => add(RData::A(A(Ipv4Addr::new(93, 184, 216, 34)))),
+            ("both.example." | "six.example.", RecordType::AAAA) => {
+                add(RData::AAAA(AAAA("2606:4700::1".parse().expect("an address"))));
+            }
+            ("many.example.", RecordType::A) => {
+                (0..40).for_each(|n| add(RData::A(A(Ipv4Addr::new(93, 184, 216, n)))));
+            }
+            ("loop.example.", _) => {
+                add(RData::CNAME(CNAME(Name::from_ascii("loop.example.").expect("a name"))));
+            }
+            ("six.example.", _) | ("both.example.", _) | ("many.example.", _) => {}
+            _ => answer.metadata.response_code = ResponseCode::NXDomain,
+        }
+        Some(answer)
+    }
+
+    #[tokio::test]
+    async fn both_families_are_seen_and_a_name_with_one_of_them_is_enough() {
+        let (server, _) = name_server().await;
+        let names = asking(server);
+        let both = names.resolve("both.example").await.expect("addresses");
+        assert_eq!(both.len(), 2);
+        assert!(both.iter().any(IpAddr::is_ipv4) && both.iter().any(IpAddr::is_ipv6));
+        let six = names.resolve("six.example").await.expect("an address");
+        assert_eq!(six, ["2606:4700::1".parse::<IpAddr>().expect("an address")]);
+    }
+
+    #[tokio::test]
+    async fn of_many_addresses_sixteen_count() {
+        let (server, _) = name_server().await;
+        let many = asking(server).resolve("many.example").await.expect("addresses");
+        assert_eq!(many.len(), ADDRESSES_MAX);
+    }
+
+    #[tokio::test]
+    async fn failures_are_told_apart_and_a_missing_name_is_not_searched_for_elsewhere() {
+        let (server, questions) = name_server().await;
+        let names = asking(server);
+        assert_eq!(names.resolve("missing.example").await, Err(NameError::NotFound));
+        assert_eq!(questions.load(Ordering::SeqCst), 2, "one question for each family");
+        assert_eq!(names.resolve("broken.example").await, Err(NameError::Failed));
+        assert!(names.resolve("loop.example").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_silent_name_server_costs_its_bound() {
+        let (server, _) = name_server().await;
+        let begun = std::time::Instant::now();
+        let result = asking(server).resolve("silent.example").await;
+        assert_eq!(result, Err(NameError::TimedOut));
+        assert!(begun.elapsed() <= DNS_TIMEOUT + Duration::from_secs(1));
     }
 }

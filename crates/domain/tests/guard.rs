@@ -195,7 +195,7 @@ fn odd_url() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn an_accepted_url_has_a_public_name_as_host_and_is_its_own_canonical_form(url in odd_url()) {

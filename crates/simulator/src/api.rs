@@ -108,8 +108,7 @@ async fn reset(State(simulator): State<Arc<Simulator>>) -> Response {
 }
 
 async fn behaviours(State(simulator): State<Arc<Simulator>>) -> Response {
-    let all = Json(simulator.behaviours().all()).into_response();
-    all
+    Json(simulator.behaviours().all()).into_response()
 }
 
 async fn delete_behaviours(State(simulator): State<Arc<Simulator>>) -> StatusCode {

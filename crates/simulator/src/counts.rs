@@ -66,22 +66,22 @@ pub(crate) enum Verdict {
     },
 }
 
-/// A value by fingerprint, for at least the last [`Recent::GENERATION`] keys and at most twice
-/// as many. 64 bits: among ten million keys, one wrong match in 400,000 such runs.
-#[derive(Debug, Default)]
+/// Keys that are remembered for certain; at 25 bytes each this bounds the memory.
+const GENERATION: usize = 2_000_000;
+
+/// A value by fingerprint, for at least the last [`GENERATION`] keys and at most twice as many. 64 bits: among ten million keys, one wrong match in 400,000 such runs.
+#[derive(Debug)]
 pub(crate) struct Recent<V> {
     young: HashMap<u64, V>,
     old: HashMap<u64, V>,
+    generation: usize,
     is_exact: bool,
 }
 
 impl<V: Copy> Recent<V> {
-    /// Keys that are remembered for certain; at 25 bytes each this bounds the memory.
-    const GENERATION: usize = 2_000_000;
-
     /// One that remembers nothing.
     pub(crate) fn new() -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), is_exact: true }
+        Self { young: HashMap::new(), old: HashMap::new(), generation: GENERATION, is_exact: true }
     }
 
     /// What was kept under `key`.
@@ -91,7 +91,7 @@ impl<V: Copy> Recent<V> {
 
     /// Keeps `value` under `key`; what was there before is replaced.
     pub(crate) fn insert(&mut self, key: u64, value: V) {
-        if self.young.len() >= Self::GENERATION && !self.young.contains_key(&key) {
+        if self.young.len() >= self.generation && !self.young.contains_key(&key) {
             self.is_exact &= self.old.is_empty();
             self.old = std::mem::take(&mut self.young);
         }
@@ -117,8 +117,8 @@ mod tests {
 
     #[test]
     fn at_least_the_last_generation_is_remembered_and_forgetting_shows() {
-        let generation = Recent::<()>::GENERATION as u64;
-        let mut recent = Recent::new();
+        let generation = 1_000;
+        let mut recent = Recent { generation: 1_000, ..Recent::new() };
         for key in 0..generation * 2 {
             recent.insert(key, ());
         }

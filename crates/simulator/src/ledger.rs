@@ -46,6 +46,7 @@ pub(crate) struct Ledger {
     total: Counts,
     words: Words,
     entries: VecDeque<Entry>,
+    entries_max: usize,
     entries_dropped: u64,
     last_number: u64,
     // Webhook-ids that were accepted, at which path.
@@ -94,6 +95,7 @@ impl Ledger {
             total: Counts::default(),
             words: Words::default(),
             entries: VecDeque::new(),
+            entries_max: ENTRIES_MAX,
             entries_dropped: 0,
             last_number: 0,
             events: Recent::new(),
@@ -111,7 +113,7 @@ impl Ledger {
         let merchant = self.merchant(&line.merchant);
         self.counts[merchant as usize].receive();
         self.total.receive();
-        if self.entries.len() >= ENTRIES_MAX {
+        if self.entries.len() >= self.entries_max {
             self.entries.pop_front();
             self.entries_dropped += 1;
         }

@@ -7,6 +7,7 @@
 mod endpoints;
 mod error;
 mod idempotency;
+mod load;
 mod merchants;
 mod parked;
 mod payments;

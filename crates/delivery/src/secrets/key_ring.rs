@@ -123,7 +123,7 @@ impl KeyRing {
         let mut line = Zeroizing::new(String::with_capacity(KEY_ID_LENGTH_MAX + 64));
         line.push_str(key_id);
         line.push(':');
-        STANDARD.encode_string(&*bytes, &mut line);
+        STANDARD.encode_string(*bytes, &mut line);
         line.push('\n');
         Ok(line)
     }

@@ -88,19 +88,20 @@ fn a_webhook_without_an_id_is_known_by_its_body() {
 
 #[test]
 fn past_the_bound_the_oldest_details_go_and_the_counts_stay() {
-    let mut ledger = Ledger::new();
+    let entries_max = 1_000;
+    let mut ledger = Ledger { entries_max, ..Ledger::new() };
     let late = ledger.receive(&mut request("m", "late", "p", 1));
-    for number in 0..ENTRIES_MAX {
+    for number in 0..entries_max {
         answered(&mut ledger, request("m", &number.to_string(), "p", 1), 200);
     }
     // Its entry is gone, its answer still counts.
     ledger.answer(late, 200);
     answered(&mut ledger, request("m", "late", "p", 1), 200);
     let stats = ledger.stats();
-    let all = ENTRIES_MAX as u64 + 1;
+    let all = entries_max as u64 + 1;
     assert_eq!((stats.total.received, stats.total.distinct), (all + 1, all));
     assert_eq!((stats.total.duplicates, stats.ledger.entries_dropped), (1, 2));
-    assert_eq!(stats.ledger.entries, ENTRIES_MAX);
+    assert_eq!(stats.ledger.entries, entries_max);
     assert!(stats.ledger.is_exact);
     invariant_every_request_is_counted_once(&ledger);
 }

@@ -1,0 +1,62 @@
+//! Many endpoints that hang, and one that does not.
+
+use std::time::{Duration, Instant};
+
+use domain::{Fault, Outcome};
+use posthorn_delivery::{Client, ClientConfig, Code, NameTable};
+
+use crate::receiver::{OK, Receiver, Talk, answer_all, script};
+use crate::setup::{config, endpoint, request};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_endpoints_that_hang_do_not_slow_one_that_answers() {
+    let tarpit = Receiver::start(script(|mut talk: Talk| async move { talk.hold().await })).await;
+    let healthy = Receiver::start(script(|talk| answer_all(talk, OK))).await;
+    // Far fewer places than endpoints that hang.
+    let options = ClientConfig { concurrent_attempts: 64, ..config(NameTable::default(), &[]) };
+    let client = Client::new(options).expect("a client");
+    let good = request(&healthy.url());
+    assert_eq!(client.attempt(&good).await.outcome.class(), "delivered");
+    let hanging: Vec<_> = (1_000..2_000)
+        .map(|n| {
+            let (client, mut request) = (client.clone(), request(&tarpit.url()));
+            request.endpoint_id = endpoint(n);
+            request.timeout = Duration::from_secs(30);
+            tokio::spawn(async move { client.attempt(&request).await })
+        })
+        .collect();
+    while tarpit.connections() < 48 {
+        tokio::task::yield_now().await;
+    }
+    let mut slowest = Duration::ZERO;
+    for _ in 0..100 {
+        let begun = Instant::now();
+        assert_eq!(client.attempt(&good).await.outcome.class(), "delivered");
+        slowest = slowest.max(begun.elapsed());
+    }
+    assert_eq!(tarpit.connections(), 48, "those that hang have their own places only");
+    assert!(slowest < Duration::from_millis(500), "slowest of 100: {slowest:?}");
+    hanging.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn who_finds_no_place_in_time_is_told_so_and_nothing_was_sent() {
+    let tarpit = Receiver::start(script(|mut talk: Talk| async move { talk.hold().await })).await;
+    let options =
+        ClientConfig { concurrent_attempts_per_endpoint: 1, ..config(NameTable::default(), &[]) };
+    let client = Client::new(options).expect("a client");
+    let hanging = tokio::spawn({
+        let (client, request) = (client.clone(), request(&tarpit.url()));
+        async move { client.attempt(&request).await }
+    });
+    while tarpit.connections() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut second = request(&tarpit.url());
+    second.start_by = Some(Instant::now() + Duration::from_millis(50));
+    let attempt = client.attempt(&second).await;
+    assert_eq!(attempt.outcome, Outcome::Fault { fault: Fault::Busy });
+    assert_eq!(attempt.detail.code, Some(Code::Busy));
+    assert_eq!(tarpit.connections(), 1);
+    assert_eq!(hanging.await.expect("ended").detail.code, Some(Code::Timeout));
+}
