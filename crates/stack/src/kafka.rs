@@ -122,7 +122,7 @@ impl Kafka {
             product: "Kafka",
             ours: kafka_version().to_owned(),
             data: self.data(),
-            consequence: "what waits is in PostgreSQL, and is published again",
+            consequence: "what waits is in PostgreSQL, and goes out",
         }
     }
 

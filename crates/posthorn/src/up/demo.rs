@@ -1,7 +1,7 @@
 //! The demo: a merchant with an endpoint at the simulator, one payment, and how it travelled.
 //!
 //! It goes through the JSON front as anybody would. It looks before it creates, so a second `up`
-//! makes one payment more and nothing else. Nothing of it decides whether the stack is up.
+//! makes a payment more and nothing else. Nothing of it decides whether the stack is up.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ const PAGES_MAX: usize = 10;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the one payment may take; usually it takes milliseconds.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(20);
+/// A payment that took longer met something that was still starting.
+const WARM_MS: f64 = 250.0;
 const POLL: Duration = Duration::from_millis(20);
 /// One read at a time.
 const CONNECTIONS: u32 = 1;
@@ -46,15 +48,14 @@ pub(super) async fn demo(plan: &Plan) -> anyhow::Result<String> {
         let endpoint = json!({ "merchant_id": MERCHANT, "url": url, "event_types": [] });
         api.post("/v1/endpoints", endpoint).await?;
     }
-    let payment = json!({ "merchant_id": MERCHANT, "amount": 1000, "currency": "USD" });
-    let made = api.post("/payments", payment).await?;
-    let id: PaymentId = made["id"].as_str().context("a payment without an id")?.parse()?;
-    let timeline = wait_for_delivery(plan, id).await?;
-    let relay =
-        format!("http://127.0.0.1:{}/announced/{}", plan.ports.relay_health, timeline.delivery_id);
-    // A figure that is missing is shown as missing.
-    let announced = api.get::<Announced>(&relay).await.unwrap_or_default();
-    Ok(print(id, &url, &timeline, &announced))
+    let first = api.pay(plan).await?;
+    if first.took_ms() < WARM_MS {
+        return Ok(first.print(&url, ""));
+    }
+    // Restate's consumer had yet to join, the producer to connect: that is the start, not the path.
+    let note =
+        format!(" (the one before took {:.0}, while connections were made)", first.took_ms());
+    Ok(api.pay(plan).await?.print(&url, &note))
 }
 
 async fn wait_for_delivery(plan: &Plan, payment: PaymentId) -> anyhow::Result<Timeline> {
@@ -74,27 +75,51 @@ async fn wait_for_delivery(plan: &Plan, payment: PaymentId) -> anyhow::Result<Ti
     }
 }
 
-fn print(payment: PaymentId, url: &str, timeline: &Timeline, announced: &Announced) -> String {
-    // The row is written microseconds before its transaction commits.
-    let zero = announced.committed_at.unwrap_or(timeline.written_at);
-    let answer = timeline.status.map_or_else(|| "no answer".to_owned(), |code| code.to_string());
-    let rows = [
-        (Some(zero), "committed", format!("{payment}, with its event and its delivery")),
-        (announced.captured_at, "captured", "read from the WAL by the relay".to_owned()),
-        (announced.acknowledged_at, "on Kafka", "acknowledged, on both topics".to_owned()),
-        (timeline.invoked_at, "invoked", "Restate woke the endpoint's object".to_owned()),
-        (Some(timeline.posted_at), "POSTed", format!("to {url}")),
-        (Some(timeline.answered_at), "answered", answer),
-    ];
-    let mut text = String::from("One payment, in milliseconds since its commit:\n");
-    for (at, step, what) in rows {
-        let since = at.map_or_else(
-            || "?".to_owned(),
-            |at| format!("{:.1}", (at - zero).as_seconds_f64() * 1000.0),
-        );
-        text.push_str(&format!("  {since:>8}  {step:<10} {what}\n"));
+/// A payment that was delivered.
+struct Travelled {
+    payment: PaymentId,
+    timeline: Timeline,
+    announced: Announced,
+}
+
+impl Travelled {
+    fn committed_at(&self) -> OffsetDateTime {
+        // The row is written microseconds before its transaction commits.
+        self.announced.committed_at.unwrap_or(self.timeline.written_at)
     }
-    text
+
+    fn since_commit_ms(&self, at: OffsetDateTime) -> f64 {
+        (at - self.committed_at()).as_seconds_f64() * 1000.0
+    }
+
+    fn took_ms(&self) -> f64 {
+        self.since_commit_ms(self.timeline.answered_at)
+    }
+
+    fn print(&self, url: &str, note: &str) -> String {
+        let Self { payment, timeline, announced } = self;
+        let answer =
+            timeline.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        let rows = [
+            (
+                Some(self.committed_at()),
+                "committed",
+                format!("{payment}, with its event and its delivery"),
+            ),
+            (announced.captured_at, "captured", "read from the WAL by the relay".to_owned()),
+            (announced.acknowledged_at, "on Kafka", "acknowledged, on both topics".to_owned()),
+            (timeline.invoked_at, "invoked", "Restate woke the endpoint's object".to_owned()),
+            (Some(timeline.posted_at), "POSTed", format!("to {url}")),
+            (Some(timeline.answered_at), "answered", answer),
+        ];
+        let mut text = format!("One payment, in milliseconds since its commit{note}:\n");
+        for (at, step, what) in rows {
+            let since =
+                at.map_or_else(|| "?".to_owned(), |at| format!("{:.1}", self.since_commit_ms(at)));
+            text.push_str(&format!("  {since:>8}  {step:<10} {what}\n"));
+        }
+        text
+    }
 }
 
 /// The JSON front, as a caller sees it.
@@ -112,6 +137,19 @@ impl Api {
             .timeout(REQUEST_TIMEOUT)
             .build()?;
         Ok(Self { client, base: format!("http://127.0.0.1:{port}") })
+    }
+
+    /// One payment, all the way.
+    async fn pay(&self, plan: &Plan) -> anyhow::Result<Travelled> {
+        let body = json!({ "merchant_id": MERCHANT, "amount": 1000, "currency": "USD" });
+        let made = self.post("/payments", body).await?;
+        let payment: PaymentId = made["id"].as_str().context("a payment without an id")?.parse()?;
+        let timeline = wait_for_delivery(plan, payment).await?;
+        let relay = plan.ports.relay_health;
+        let url = format!("http://127.0.0.1:{relay}/announced/{}", timeline.delivery_id);
+        // A figure that is missing is shown as missing.
+        let announced = self.get(&url).await.unwrap_or_default();
+        Ok(Travelled { payment, timeline, announced })
     }
 
     async fn has_endpoint(&self, url: &str) -> anyhow::Result<bool> {
@@ -164,7 +202,9 @@ mod tests {
             answered_at: datetime!(2026-01-01 00:00:00.0145 UTC),
             status: Some(200),
         };
-        let text = print(uuid::Uuid::nil().into(), "http://m", &timeline, &Announced::default());
+        let announced = Announced::default();
+        let payment = uuid::Uuid::nil().into();
+        let text = Travelled { payment, timeline, announced }.print("http://m", "");
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].starts_with("       0.0  committed"), "{text}");
         assert!(lines[2].starts_with("         ?  captured"), "{text}");
