@@ -45,6 +45,8 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Make the worker, Kafka and the one subscription known to Restate; what is known stays.
     Register(actors::RegisterConfig),
+    /// A load against a running stack, with the receiver beside it: how fast, and was anything lost.
+    Bench(bench::Config),
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Exec(exec::ExecArgs),
@@ -88,6 +90,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulator(args) => role::run("simulator", args, simulator::run).await,
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Register(config) => register::register(&config).await,
+        Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),
         Command::Exec(args) => Ok(exec::exec(args)),
     }
 }
