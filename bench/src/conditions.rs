@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Scenario, Via};
 use crate::stack::Stack;
+use crate::target::Target;
 
 /// The conditions.
 #[derive(Debug, Serialize)]
@@ -33,7 +34,7 @@ pub(crate) struct Conditions {
 
 impl Conditions {
     /// What can be known before the load begins.
-    pub(crate) async fn read(config: &Config, stack: &Stack) -> Self {
+    pub(crate) async fn read(config: &Config, stack: &Stack, target: &Target) -> Self {
         let scenario = match config.scenario {
             Scenario::Steady => "steady",
             Scenario::FlatOut => "flat out",
@@ -58,7 +59,7 @@ impl Conditions {
             cpu: cpu(),
             load_average_before: load_average(),
             load_average_after: String::new(),
-            versions: versions(config, stack).await,
+            versions: versions(stack, target).await,
         }
     }
 }
@@ -87,9 +88,9 @@ fn git_revision() -> String {
     }
 }
 
-async fn versions(config: &Config, stack: &Stack) -> Vec<(String, String)> {
+async fn versions(stack: &Stack, target: &Target) -> Vec<(String, String)> {
     let mut versions = vec![("Posthorn".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
-    if let Some(url) = &config.database_url
+    if let Some(url) = &target.database_url
         && let Ok(store) = store::Store::new(url, "posthorn bench", 1)
         && let Ok(version) = store.server_version().await
     {

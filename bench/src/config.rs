@@ -52,13 +52,16 @@ pub struct Config {
     /// Payments that are made at the same time, at most.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub concurrency: u16,
-    /// The api role's HTTP/JSON front, at which merchants and endpoints are made.
-    #[arg(long, env = "POSTHORN_API_URL", default_value = "http://127.0.0.1:3001")]
-    pub api_url: String,
-    /// The api role's gRPC front.
-    #[arg(long, env = "POSTHORN_GRPC_URL", default_value = "http://127.0.0.1:50051")]
-    pub grpc_url: String,
-    /// PostgreSQL, as a URL; needed for `--via sql`.
+    /// The state directory of the `up` that runs the stack: its processes and its addresses.
+    #[arg(long, env = "POSTHORN_DIR", default_value = ".posthorn", value_name = "FOLDER")]
+    pub dir: PathBuf,
+    /// The api role's HTTP/JSON front, such as http://127.0.0.1:3001. None: as --dir says.
+    #[arg(long)]
+    pub api_url: Option<String>,
+    /// The api role's gRPC front, such as http://127.0.0.1:50051. None: as --dir says.
+    #[arg(long)]
+    pub grpc_url: Option<String>,
+    /// PostgreSQL, as a URL, for `--via sql`. None: as --dir says.
     #[arg(long, env = "POSTHORN_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Where the receiver listens. It must be an address that deliveries may reach.
@@ -67,9 +70,6 @@ pub struct Config {
     /// Kill this part or role with -9 in the middle of the load, by its name in `status.json`.
     #[arg(long, value_name = "NAME")]
     pub kill: Option<String>,
-    /// The state directory of the `up` that runs the stack.
-    #[arg(long, env = "POSTHORN_STATE_DIR", default_value = ".posthorn")]
-    pub state_dir: PathBuf,
     /// After the load: give up when nothing has arrived for so many seconds.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub quiet_seconds: u64,

@@ -15,6 +15,7 @@ mod report;
 mod run;
 mod setup;
 mod stack;
+mod target;
 mod usage;
 mod way;
 

@@ -20,6 +20,7 @@ use crate::receiver::Receiver;
 use crate::report::{Created, Delivered, Killed, Latency, Process, Report, millis, per_second};
 use crate::setup;
 use crate::stack::Stack;
+use crate::target::Target;
 use crate::usage::Meter;
 use crate::way::Way;
 
@@ -48,18 +49,19 @@ struct Times {
 /// # Errors
 /// When the stack cannot be reached, or something was lost or out of order.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let stack = Stack::new(&config.state_dir);
+    let stack = Stack::new(&config.dir);
+    let target = Target::of(&config, &stack);
     if let Some(name) = &config.kill {
         // Said now, not in the middle of the load.
         stack.pid(name)?;
     }
     let receiver = Receiver::start(config.receiver).await?;
-    let way = Way::new(&config)?;
+    let way = Way::new(config.via, &target)?;
     let run = format!("{:x}", now_us() / 1_000);
     let endpoints = config.endpoints + u32::from(config.scenario == Scenario::Burst);
     eprintln!("run {run}: making {endpoints} merchants with an endpoint each");
-    let merchants = setup::merchants(&config.api_url, &run, endpoints, &receiver).await?;
-    let mut conditions = Conditions::read(&config, &stack).await;
+    let merchants = setup::merchants(&target.api_url, &run, endpoints, &receiver).await?;
+    let mut conditions = Conditions::read(&config, &stack, &target).await;
     let load = Arc::new(Load::new(way, merchants, config.refund_percent));
 
     let is_over = Arc::new(AtomicBool::new(false));

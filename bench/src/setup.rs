@@ -56,10 +56,9 @@ struct Api {
 impl Api {
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
-        let answer =
-            self.client.post(&url).json(body).send().await.with_context(|| {
-                format!("no api at {url}: is `posthorn up` running? (--api-url)")
-            })?;
+        let answer = self.client.post(&url).json(body).send().await.with_context(|| {
+            format!("no api at {url}: is `posthorn up` running? (--dir, --api-url)")
+        })?;
         let status = answer.status();
         if status != StatusCode::CREATED && status != StatusCode::OK {
             bail!("{url} answered {status}: {}", excerpt(answer).await);

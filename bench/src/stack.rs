@@ -1,6 +1,7 @@
-//! What runs here: parts and roles by name and process, from the `status.json` of `up`.
+//! The stack of an `up`: its parts and roles by name and process, and where they listen.
 //!
-//! Read for two things: to kill one in the middle of a run, and to see what each one costs.
+//! `up` writes both into its state directory (`status.json`, `environment`). Nothing is written
+//! here. A stack that is started otherwise is named by flags, and its processes are not measured.
 
 use std::path::{Path, PathBuf};
 
@@ -27,12 +28,18 @@ struct Status {
 #[derive(Debug, Clone)]
 pub(crate) struct Stack {
     file: PathBuf,
+    environment: PathBuf,
 }
 
 impl Stack {
     /// The stack whose state directory this is.
-    pub(crate) fn new(state_dir: &Path) -> Self {
-        Self { file: state_dir.join("status.json") }
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { file: dir.join("status.json"), environment: dir.join("environment") }
+    }
+
+    /// What every role of the stack is told under this name.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        variable(&std::fs::read_to_string(&self.environment).ok()?, name)
     }
 
     /// What it says that it runs, at this moment.
@@ -60,5 +67,24 @@ impl Stack {
         let target = Pid::from_raw(i32::try_from(pid)?);
         kill(target, Signal::SIGKILL).with_context(|| format!("--kill: {name}, pid {pid}"))?;
         Ok(pid)
+    }
+}
+
+/// Lines of a shell: `NAME='value'`.
+fn variable(text: &str, name: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.trim_matches('\'').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_found_by_its_whole_name() {
+        let text = "POSTHORN_A_LISTEN='127.0.0.1:1'\nPOSTHORN_A='x=y'\n";
+        assert_eq!(variable(text, "POSTHORN_A").as_deref(), Some("x=y"));
+        assert_eq!(variable(text, "POSTHORN_A_LISTEN").as_deref(), Some("127.0.0.1:1"));
+        assert_eq!(variable(text, "POSTHORN"), None);
     }
 }

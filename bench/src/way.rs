@@ -15,7 +15,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
-use crate::config::{Config, Via};
+use crate::config::Via;
+use crate::target::Target;
 
 /// Longest for one call; the api's own limits are shorter.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -39,11 +40,11 @@ pub(crate) enum Refusal {
 }
 
 impl Way {
-    /// The way that the configuration names.
-    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
-        match config.via {
+    /// The way `via`, to this stack.
+    pub(crate) fn new(via: Via, target: &Target) -> anyhow::Result<Self> {
+        match via {
             Via::Grpc => {
-                let channel = Endpoint::from_shared(config.grpc_url.clone())
+                let channel = Endpoint::from_shared(target.grpc_url.clone())
                     .context("--grpc-url")?
                     .timeout(CALL_TIMEOUT)
                     .tcp_nodelay(true)
@@ -51,8 +52,8 @@ impl Way {
                 Ok(Self::Grpc(PaymentServiceClient::new(channel)))
             }
             Via::Sql => {
-                let Some(url) = &config.database_url else {
-                    bail!("--via sql needs --database-url (or POSTHORN_DATABASE_URL)");
+                let Some(url) = &target.database_url else {
+                    bail!("--via sql needs --database-url, or the --dir of an `up`");
                 };
                 Ok(Self::Sql(Store::new(url, "posthorn bench", DATABASE_CONNECTIONS)?))
             }

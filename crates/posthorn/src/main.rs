@@ -45,7 +45,7 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Make the worker, Kafka and the one subscription known to Restate; what is known stays.
     Register(actors::RegisterConfig),
-    /// A load against a running stack, with the receiver beside it: how fast, and was anything lost.
+    /// Put a load of payments on a running stack, receive it, and report what it came to.
     Bench(bench::Config),
     /// Become another program that dies with its parent.
     #[command(hide = true)]

@@ -8,6 +8,7 @@ mod crash;
 mod fronts;
 mod path;
 mod timers;
+mod turn;
 mod up;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,6 +1,5 @@
 //! `posthorn up`: twice, after Ctrl-C, after kill -9, on the data that is there.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -26,12 +25,14 @@ async fn up_goes_on_with_the_data_that_is_there_after_ctrl_c_and_after_kill_9() 
         let mut lab = Lab::start_in(&dir).await?;
         let api = lab.api()?;
         if round == 0 {
-            api.merchant(&merchant, receiver.url()).await?;
+            let endpoint = api.merchant(&merchant, receiver.url()).await?;
+            crate::path::hasten(&lab.database_url()?, &endpoint).await?;
         }
         // What the last round left waiting goes out now.
         receiver.wait_for(payments.len(), Duration::from_secs(90)).await?;
         let pids: Vec<u32> = lab.status()?.services.iter().filter_map(|s| s.pid).collect();
-        receiver.script([Answer::Status(503); 3]);
+        // It fails for as long as this round lasts.
+        receiver.script([Answer::Status(500); 10_000]);
         payments.push(api.payment(&merchant, i64::try_from(round)? + 1).await?);
         until("it was tried", Duration::from_secs(30), async || {
             ensure!(receiver.requests().iter().any(|r| Some(&r.payment()) == payments.last()));
@@ -45,7 +46,7 @@ async fn up_goes_on_with_the_data_that_is_there_after_ctrl_c_and_after_kill_9() 
             Ok(())
         })
         .await?;
-        forget_the_wait(&dir, &receiver);
+        receiver.script([]);
     }
     Ok(())
 }
@@ -53,9 +54,4 @@ async fn up_goes_on_with_the_data_that_is_there_after_ctrl_c_and_after_kill_9() 
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !stat.is_empty() && !stat.contains(") Z ")
-}
-
-/// The merchant is well again; its minute of patience is what the next round waits for.
-fn forget_the_wait(_dir: &Path, receiver: &Receiver) {
-    receiver.script([]);
 }
