@@ -1,0 +1,47 @@
+# What people type. ARGS goes to the command behind it: make up ARGS='--ports auto'
+SHELL := /bin/sh
+# Where rustup puts cargo, also in a shell that has not heard of it yet.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+# One download of the parts, for `up` and for every stack of the tests.
+export POSTHORN_PARTS_DIR ?= $(CURDIR)/.posthorn/parts
+
+POSTHORN := target/release/posthorn
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up test bench status fmt build prerequisites clean
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
+
+up: build ## Build, and run everything on this machine until Ctrl-C
+	@# Should make be killed, `up` is told to stop.
+	@exec $(POSTHORN) exec --signal TERM -- $(POSTHORN) up $(ARGS)
+
+test: prerequisites ## Format, lints, every test on the real parts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@# The end-to-end tests run target/debug/posthorn.
+	cargo build --workspace --locked
+	cargo test --workspace --locked
+
+bench: build ## Load against the `make up` that runs: ARGS='--rate 200 --seconds 30'
+	@test -r .posthorn/environment || { echo 'Run make up first, in another terminal.'; exit 1; }
+	@set -a; . .posthorn/environment; set +a; exec $(POSTHORN) bench $(ARGS)
+
+status: build ## What `make up` runs
+	@$(POSTHORN) status $(ARGS)
+
+fmt: ## Format everything
+	cargo fmt --all
+
+build: prerequisites
+	cargo build --release --locked --package posthorn
+
+prerequisites:
+	@scripts/prerequisites
+
+clean: ## Remove what was built, what was fetched, and all data of `make up`
+	@if [ -x $(POSTHORN) ] && $(POSTHORN) status >/dev/null 2>&1; then \
+		echo 'posthorn up is running: stop it first.'; exit 1; fi
+	rm -rf .posthorn target
