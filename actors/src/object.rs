@@ -17,7 +17,7 @@ use store::ParkedRecord;
 
 use crate::announcement::{self, Origin};
 use crate::persist::persist;
-use crate::report::{SliceReport, StateView};
+use crate::report::{SliceReport, StateView, text_of};
 use crate::slice;
 use crate::timer::{self, Arm, Timer};
 use crate::worker::Worker;
@@ -254,7 +254,7 @@ async fn set_timer(
         .send_after(delay)
         .await?;
     let invocation = sent.invocation_id().to_owned();
-    ctx.set(TIMER, Json(Timer { at_ms, generation, invocation }));
+    ctx.set(TIMER, Json(Timer { at_ms, at: text_of(at_ms), generation, invocation }));
     Ok(())
 }
 

@@ -130,3 +130,12 @@ pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
 pub(crate) fn millis(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX - 1) + 1
 }
+
+/// Milliseconds since 1970 as people read them; of 0, that the time is not known.
+pub(crate) fn text_of(at_ms: i64) -> String {
+    if at_ms == 0 {
+        return "as soon as PostgreSQL answers".to_owned();
+    }
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000)
+        .map_or_else(|_| at_ms.to_string(), rfc3339)
+}

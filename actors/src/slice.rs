@@ -144,9 +144,10 @@ async fn look_and_send(
 }
 
 impl Slice<'_> {
-    /// PostgreSQL's clock, as far as it has moved since the look.
+    /// PostgreSQL's clock, as far as it has moved since the look, in its own microseconds.
     fn now(&self) -> OffsetDateTime {
-        self.look.now + self.looked.elapsed()
+        let now = self.look.now + self.looked.elapsed();
+        now.replace_microsecond(now.microsecond()).unwrap_or(now)
     }
 
     /// One delivery: attempt, decide, settle.

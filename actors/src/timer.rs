@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Timer {
     /// When it fires, by PostgreSQL's clock, in milliseconds since 1970.
     pub(crate) at_ms: i64,
+    /// The same, for people.
+    pub(crate) at: String,
     /// Which one it is; a timer of another generation that fires returns at once.
     pub(crate) generation: u64,
     /// The delayed invocation.
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     fn timer(at_ms: i64) -> Timer {
-        Timer { at_ms, generation: 1, invocation: "inv_1".to_owned() }
+        Timer { at_ms, at: String::new(), generation: 1, invocation: "inv_1".to_owned() }
     }
 
     fn new(delay_ms: u64, at_ms: i64) -> Arm {
