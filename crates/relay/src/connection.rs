@@ -13,8 +13,9 @@ use crate::slot::PUBLICATION;
 
 /// How often the server hears of what is confirmed: a stop of the server waits for it.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// How often an idle stream reports.
-const IDLE_INTERVAL: Duration = Duration::from_secs(2);
+/// How often an idle stream reports by itself. Longer than half of `wal_sender_timeout`: then the
+/// server asks first, and each side hears of the other.
+const IDLE_INTERVAL: Duration = Duration::from_secs(4);
 /// Frames read ahead: enough to fill the next batch, little enough for a small process.
 const FRAMES_READ_AHEAD: usize = 2048;
 /// Longest frame. A row of `deliveries` has less than 2 KiB.

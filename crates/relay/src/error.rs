@@ -39,6 +39,12 @@ pub enum Error {
     /// The stream ended though nobody asked for it.
     #[error("replication: the server ended the stream")]
     StreamEnded,
+    /// The server says nothing any more.
+    #[error("replication: the server has said nothing for {} s", limit.as_secs())]
+    Silent {
+        /// For how long.
+        limit: Duration,
+    },
     /// A step of the replication connection took too long.
     #[error("replication: {step} did not answer within {} s", limit.as_secs())]
     ReplicationTimeout {
@@ -81,6 +87,12 @@ pub enum Error {
     /// Kafka refused, or is away.
     #[error("Kafka: {0}")]
     Kafka(#[from] KafkaError),
+    /// No broker is there.
+    #[error("Kafka: no broker answers within {} s", limit.as_secs())]
+    NoBroker {
+        /// For how long it was waited.
+        limit: Duration,
+    },
     /// A topic cannot be used.
     #[error("Kafka: the topic `{topic}`: {reason}")]
     Topic {
@@ -105,7 +117,10 @@ impl Error {
 
     /// Is Kafka at fault, and not PostgreSQL?
     pub(crate) fn is_kafka(&self) -> bool {
-        matches!(self, Self::Kafka(_) | Self::Topic { .. } | Self::KafkaStalled { .. })
+        matches!(
+            self,
+            Self::Kafka(_) | Self::NoBroker { .. } | Self::Topic { .. } | Self::KafkaStalled { .. }
+        )
     }
 
     /// The slot is there, and can never be read again.

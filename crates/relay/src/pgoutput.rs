@@ -25,6 +25,10 @@ const COLUMNS: [&str; 8] = [
     "traceparent",
 ];
 
+// The WAL keeps what the publication was when it was written: mending it does not mend the slot.
+const AND_THEN: &str = "then drop the relay's slot with pg_drop_replication_slot() and start the \
+    relay: it makes the slot anew and announces again what waits";
+
 /// Why the stream cannot be read; a person must act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
@@ -41,7 +45,7 @@ pub enum Unreadable {
     /// The publication publishes more than inserts.
     #[error(
         "the publication carries {what}, which the outbox must not: \
-         `alter publication posthorn_deliveries set (publish = 'insert')`, then start the relay again"
+         `alter publication posthorn_deliveries set (publish = 'insert')`; {AND_THEN}"
     )]
     NotAnInsert {
         /// What came.
@@ -50,7 +54,7 @@ pub enum Unreadable {
     /// The publication publishes another table.
     #[error(
         "the publication carries the table `{table}`: \
-         `alter publication posthorn_deliveries set table deliveries`, then start the relay again"
+         `alter publication posthorn_deliveries set table deliveries`; {AND_THEN}"
     )]
     OtherTable {
         /// Its name.
@@ -59,7 +63,7 @@ pub enum Unreadable {
     /// The table lost a column.
     #[error(
         "`deliveries` has no column `{column}` in the WAL, and no record can be made without it: \
-         run `posthorn migrate`, and check that the publication has no column list"
+         run `posthorn migrate`, and check that the publication has no column list; {AND_THEN}"
     )]
     NoColumn {
         /// Its name.

@@ -5,12 +5,15 @@
 //! acknowledged, or its whole session is given up and started over from the slot's position. What
 //! must never happen: a record that is dropped by the client, or overtaken by a later one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::error::Error;
@@ -33,12 +36,20 @@ pub(crate) struct Acknowledgement {
 struct Acknowledge {
     // Bounded by the records in flight, which the announcer bounds.
     to: UnboundedSender<Acknowledgement>,
+    all_down: Arc<Notify>,
 }
 
 impl ClientContext for Acknowledge {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // A line for every attempt to connect: what matters is said once, by the session.
+        tracing::debug!(?level, facility, line, "the Kafka client");
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        // The client reconnects by itself; whether it matters shows in the acknowledgements.
         tracing::debug!(%error, reason, "the Kafka client");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.all_down.notify_one();
+        }
     }
 }
 
@@ -55,9 +66,36 @@ impl ProducerContext for Acknowledge {
     }
 }
 
-/// A producer of one session.
-pub(crate) struct Publisher {
-    producer: Option<ThreadedProducer<Acknowledge>>,
+/// A client; what is still queued when the last clone is dropped is given up. The next session
+/// sends it again, from the slot's position.
+#[derive(Clone)]
+struct Client(Option<ThreadedProducer<Acknowledge>>);
+
+impl Client {
+    fn get(&self) -> Result<&ThreadedProducer<Acknowledge>, Error> {
+        self.0.as_ref().ok_or_else(|| KafkaError::Canceled.into())
+    }
+
+    /// Asks the brokers something, which blocks, on a thread where that is fine.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&ThreadedProducer<Acknowledge>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let client = self.clone();
+        match tokio::task::spawn_blocking(move || question(client.get()?)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(KafkaError::Canceled.into()),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // The client waits for its threads: not on a thread of the runtime.
+        if let Some(producer) = self.0.take() {
+            std::thread::spawn(move || drop(producer));
+        }
+    }
 }
 
 /// The Kafka that a publisher found.
@@ -69,28 +107,41 @@ pub(crate) struct Cluster {
     pub(crate) had_no_topics: bool,
 }
 
+/// A producer of one session.
+pub(crate) struct Publisher {
+    client: Client,
+}
+
+/// Notices when every broker is away, though nothing is being sent.
+pub(crate) struct Brokers {
+    client: Client,
+    all_down: Arc<Notify>,
+}
+
 impl Publisher {
     /// Connects, and creates the topics if they are not there.
-    pub(crate) async fn connect(
-        kafka: &str,
-    ) -> Result<(Self, UnboundedReceiver<Acknowledgement>, Cluster), Error> {
+    pub(crate) async fn connect(kafka: &str) -> Result<Connected, Error> {
         let (to, acknowledgements) = unbounded_channel();
-        let producer = producer(kafka, Acknowledge { to })?;
-        // Asking the brokers blocks.
-        let asked = tokio::task::spawn_blocking(move || {
-            let missing = topics::missing(producer.client(), METADATA_TIMEOUT);
-            let id = producer.client().fetch_cluster_id(METADATA_TIMEOUT);
-            (Self { producer: Some(producer) }, missing, id)
-        });
-        let (publisher, missing, id) =
-            asked.await.map_err(|_| KafkaError::Canceled).map_err(Error::from)?;
-        let missing = missing?;
+        let all_down = Arc::new(Notify::new());
+        let client =
+            Client(Some(producer(kafka, Acknowledge { to, all_down: Arc::clone(&all_down) })?));
+        let missing = client.ask(missing_topics).await?;
         if !missing.is_empty() {
             tracing::warn!(?missing, "topics are missing; creating them");
             topics::ensure(kafka).await?;
         }
-        let id = id.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut))?;
-        Ok((publisher, acknowledgements, Cluster { id, had_no_topics: !missing.is_empty() }))
+        let id = client
+            .ask(|producer| {
+                let id = producer.client().fetch_cluster_id(METADATA_TIMEOUT);
+                id.ok_or(Error::NoBroker { limit: METADATA_TIMEOUT })
+            })
+            .await?;
+        Ok(Connected {
+            publisher: Self { client: client.clone() },
+            acknowledgements,
+            brokers: Brokers { client, all_down },
+            cluster: Cluster { id, had_no_topics: !missing.is_empty() },
+        })
     }
 
     /// Gives a record to the producer.
@@ -101,19 +152,40 @@ impl Publisher {
         value: &[u8],
         number: usize,
     ) -> Result<(), Error> {
-        let Some(producer) = &self.producer else { return Err(KafkaError::Canceled.into()) };
         let record = BaseRecord::with_opaque_to(topic, number).key(key).payload(value);
-        producer.send(record).map_err(|(error, _)| error.into())
+        self.client.get()?.send(record).map_err(|(error, _)| error.into())
     }
 }
 
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        // What is still queued is given up, and is sent again by the next session from the slot's
-        // position. The client waits for its threads: not on a thread of the runtime.
-        if let Some(producer) = self.producer.take() {
-            std::thread::spawn(move || drop(producer));
+/// What connecting gave.
+pub(crate) struct Connected {
+    pub(crate) publisher: Publisher,
+    pub(crate) acknowledgements: UnboundedReceiver<Acknowledgement>,
+    pub(crate) brokers: Brokers,
+    pub(crate) cluster: Cluster,
+}
+
+impl Brokers {
+    /// Waits until every broker is away. May be dropped while it waits.
+    pub(crate) async fn are_away(&self) -> Error {
+        loop {
+            self.all_down.notified().await;
+            // An idle connection that the broker closed looks the same, for a moment.
+            if let Err(error) = self.client.ask(missing_topics).await {
+                return error;
+            }
         }
+    }
+}
+
+fn missing_topics(producer: &ThreadedProducer<Acknowledge>) -> Result<Vec<&'static str>, Error> {
+    match topics::missing(producer.client(), METADATA_TIMEOUT) {
+        Err(Error::Kafka(KafkaError::MetadataFetch(
+            RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::OperationTimedOut,
+        ))) => Err(Error::NoBroker { limit: METADATA_TIMEOUT }),
+        answer => answer,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Announcing again: everything that waits, and what finished since the last confirmed commit.
 //!
 //! It runs between the creation of a slot and the start of its stream, so there is no gap: a row
-//! that committed before the slot is read here, one that committed after it is in the stream. The
-//! waiting ones come first: one that finishes meanwhile is found among the finished. A delivery
-//! may be announced twice; none is left out. Pages are bounded, and so is what is in flight.
+//! that committed before the slot is read here, one that committed after it is in the stream. What
+//! finished comes first, in the order in which it did, since an endpoint's earlier deliveries
+//! finish earlier; then what waits; then what finished while this ran. A delivery may be announced
+//! twice; none is left out. Pages are bounded, and so is what is in flight.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ const PAGE_ROWS: i64 = 500;
 const STRETCH_MIN: Duration = Duration::from_secs(10);
 /// The same where nothing did: an hour at full load is still read in seconds.
 const STRETCH_MAX: Duration = Duration::from_secs(3600);
-/// The database's clock may be read a moment before a row that is visible was stamped.
+/// A row may become visible a moment after it was stamped with the database's clock.
 const CLOCK_MARGIN: Duration = Duration::from_secs(1);
 /// How often it says how far it is.
 const SAY_EVERY: Duration = Duration::from_secs(5);
@@ -36,11 +37,16 @@ pub(crate) async fn republish(
     health: &Health,
 ) -> Result<(), Error> {
     let mut run = Run { store, announcer, health, rows: 0, parked: 0, said_at: Instant::now() };
-    run.waiting().await?;
-    let waiting = run.rows;
+    let began_at = store.database_now().await?;
     if let Some(since) = owed.since {
-        run.finished(since).await?;
+        run.finished(since, began_at).await?;
     }
+    let finished = run.rows;
+    run.waiting().await?;
+    let waiting = run.rows - finished;
+    // One that stopped waiting before its page was read has finished since.
+    let until = store.database_now().await? + CLOCK_MARGIN;
+    run.finished(began_at - CLOCK_MARGIN, until).await?;
     let finished = run.rows - waiting;
     while !run.announcer.is_idle() {
         run.announcer.announced().await?;
@@ -71,8 +77,11 @@ impl Run<'_> {
         }
     }
 
-    async fn finished(&mut self, since: OffsetDateTime) -> Result<(), Error> {
-        let until = self.store.database_now().await? + CLOCK_MARGIN;
+    async fn finished(
+        &mut self,
+        since: OffsetDateTime,
+        until: OffsetDateTime,
+    ) -> Result<(), Error> {
         let mut stretch = STRETCH_MIN;
         let mut after = FinishedCursor { finished_at: since, id: Uuid::nil() };
         while after.finished_at < until {

@@ -4,6 +4,7 @@
 //! that is asked to stop. A session ends with the first error, and leaves nothing behind.
 
 use observability::Health;
+use pgwire_replication::client::ReplicationClient;
 use pgwire_replication::config::ReplicationConfig;
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use crate::announced::Announced;
 use crate::announcer::Announcer;
 use crate::error::Error;
 use crate::keeper::Keeper;
-use crate::publisher::{Cluster, Publisher};
+use crate::publisher::{Brokers, Cluster, Connected, Publisher};
 use crate::republish::republish;
 use crate::slot;
 use crate::stream::Stream;
@@ -35,19 +36,29 @@ impl Sessions {
         unusable: bool,
         shutdown: &CancellationToken,
     ) -> Result<(), Error> {
-        let (publisher, acknowledgements, cluster) = Publisher::connect(&self.kafka).await?;
-        self.health.ready("kafka");
-        let mut client = slot::open(self.replication.clone(), &self.store, unusable).await?;
-        let mut announcer = Announcer::new(publisher, acknowledgements, self.announced.clone());
-        self.pay_what_is_owed(&mut announcer, &cluster).await?;
-        slot::start(&mut client).await?;
+        let (client, announcer, brokers) = tokio::select! {
+            // What is open by then is dropped: nothing was confirmed.
+            () = shutdown.cancelled() => return Ok(()),
+            opened = self.open(unusable) => opened?,
+        };
         self.health.ready("slot");
         let slot = &self.replication.slot;
         tracing::info!(slot, kafka = self.kafka, "streaming");
         let keeper = Keeper::start(self.store.clone(), slot.clone());
         Stream::new(client, announcer, &self.store, self.announced.clone(), keeper)
-            .run(shutdown)
+            .run(&brokers, shutdown)
             .await
+    }
+
+    async fn open(&self, unusable: bool) -> Result<(ReplicationClient, Announcer, Brokers), Error> {
+        let Connected { publisher, acknowledgements, brokers, cluster } =
+            Publisher::connect(&self.kafka).await?;
+        self.health.ready("kafka");
+        let mut client = slot::open(self.replication.clone(), &self.store, unusable).await?;
+        let mut announcer = Announcer::new(publisher, acknowledgements, self.announced.clone());
+        self.pay_what_is_owed(&mut announcer, &cluster).await?;
+        slot::start(&mut client).await?;
+        Ok((client, announcer, brokers))
     }
 
     async fn pay_what_is_owed(

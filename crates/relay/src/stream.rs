@@ -23,6 +23,7 @@ use crate::keeper::Keeper;
 use crate::parking;
 use crate::pgoutput::{Decoder, Odd, Unreadable};
 use crate::progress::Progress;
+use crate::publisher::Brokers;
 use crate::record::Record;
 use crate::visibility::wait_until_visible;
 
@@ -30,6 +31,9 @@ use crate::visibility::wait_until_visible;
 const BATCH_ROWS_MAX: usize = 500;
 /// Frames of a batch: transactions without rows and keepalives count as well.
 const BATCH_FRAMES_MAX: usize = 2000;
+/// A server that said nothing for so long is gone: it asks for a sign of life every 2.5 s, half of
+/// `wal_sender_timeout`.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// When asked to stop: longest wait for Kafka's last acknowledgements.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 /// When asked to stop: longest wait until the server has heard of the last confirmation. The
@@ -92,17 +96,32 @@ impl<'a> Stream<'a> {
     }
 
     /// Streams until `shutdown`, or until something breaks.
-    pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> Result<(), Error> {
+    pub(crate) async fn run(
+        mut self,
+        brokers: &Brokers,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Error> {
+        let mut away = std::pin::pin!(brokers.are_away());
+        let mut heard_at = Instant::now();
         loop {
+            if !self.announcer.has_room() {
+                // Nobody listens, so silence means nothing.
+                heard_at = Instant::now();
+            }
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return self.finish().await,
+                error = &mut away => return Err(error),
                 settled = self.announcer.announced(), if !self.announcer.is_idle() => {
                     self.settle(&settled?);
                 }
                 event = self.client.recv(), if self.announcer.has_room() => {
                     let batch = self.capture(event?.ok_or(Error::StreamEnded)?)?;
                     self.announce(batch).await?;
+                    heard_at = Instant::now();
+                }
+                () = tokio::time::sleep_until((heard_at + SILENCE_MAX).into()) => {
+                    return Err(Error::Silent { limit: SILENCE_MAX });
                 }
             }
             self.confirm();
@@ -182,6 +201,8 @@ impl<'a> Stream<'a> {
                     for number in settled? {
                         self.progress.settle(number);
                     }
+                    // A long wait is no reason to confirm late.
+                    self.client.update_applied_lsn(self.progress.confirmable().lsn);
                 }
             }
         }
