@@ -55,8 +55,7 @@ impl Postgres {
     pub fn find(dir: &StateDir, port: u16) -> Result<Self, StackError> {
         let user = if geteuid().is_root() { Some(find_user()?) } else { None };
         let home = home(dir, user.as_ref())?;
-        let password =
-            secrets::read_or_draw(&dir.path().join(PASSWORD_FILE), || secrets::password())?;
+        let password = secrets::read_or_draw(&dir.path().join(PASSWORD_FILE), secrets::password)?;
         let parts = if home.starts_with(dir.path()) && reaches(dir.parts(), user.as_ref()) {
             dir.parts().to_owned()
         } else {

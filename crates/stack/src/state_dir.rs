@@ -73,7 +73,7 @@ impl StateDir {
     pub fn check_room(&self) -> Result<(), StackError> {
         let room = nix::sys::statvfs::statvfs(&self.path)
             .map_err(|error| StackError::file("cannot look at", &self.path)(error.into()))?;
-        let free_mib = room.blocks_available() * room.fragment_size() >> 20;
+        let free_mib = (room.blocks_available() * room.fragment_size()) >> 20;
         if free_mib < NEEDED_MIB {
             let dir = self.path.clone();
             return Err(StackError::DiskFull { dir, free_mib, needed_mib: NEEDED_MIB });
