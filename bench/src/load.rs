@@ -6,7 +6,7 @@
 //! counted as given up, and is neither created nor lost.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -30,8 +30,9 @@ pub(crate) struct Load {
     merchants: Vec<MerchantId>,
     refund_percent: u64,
     made: Mutex<Vec<Made>>,
-    /// Calls that were asked more than once.
+    /// Calls that were asked more than once, and why the first of them was.
     pub repeated: AtomicU64,
+    pub first_refusal: OnceLock<String>,
     /// Calls that were never acknowledged.
     pub given_up: AtomicU64,
     /// How far the load fell behind its pace at worst.
@@ -76,6 +77,7 @@ impl Load {
             refund_percent,
             made: Mutex::new(Vec::new()),
             repeated: AtomicU64::new(0),
+            first_refusal: OnceLock::new(),
             given_up: AtomicU64::new(0),
             lag_us_max: AtomicI64::new(0),
         }
@@ -187,7 +189,8 @@ impl Load {
                     self.given_up.fetch_add(1, Ordering::Relaxed);
                     return Ok(None);
                 }
-                Err(Refusal::Passing(_)) => {
+                Err(Refusal::Passing(error)) => {
+                    self.first_refusal.get_or_init(|| format!("{error:#}"));
                     self.repeated.fetch_add(u64::from(is_first), Ordering::Relaxed);
                     is_first = false;
                     tokio::time::sleep(ASK_AGAIN_PAUSE).await;

@@ -29,6 +29,8 @@ pub(crate) struct Created {
     pub events_per_second: f64,
     /// Calls that were asked more than once.
     pub repeated: u64,
+    /// What the first of them was answered.
+    pub first_refusal: Option<String>,
     /// Calls that were never acknowledged.
     pub given_up: u64,
     /// How far the load fell behind its own pace at worst.
@@ -168,6 +170,9 @@ impl Display for Report {
             delivered.unacknowledged,
             delivered.odd,
         )?;
+        if let Some(refusal) = &created.first_refusal {
+            writeln!(f, "\nThe first call that was repeated had been answered: {refusal}")?;
+        }
         if let Some(killed) = &self.killed {
             killed.fmt(f)?;
         }

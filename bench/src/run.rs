@@ -243,6 +243,7 @@ fn report(
             events,
             events_per_second: per_second(events, times.load_ended_us - times.begun_us),
             repeated: load.repeated.load(Ordering::Relaxed),
+            first_refusal: load.first_refusal.get().cloned(),
             given_up: load.given_up.load(Ordering::Relaxed),
             lag_ms_max: millis(load.lag_us_max.load(Ordering::Relaxed)),
         },

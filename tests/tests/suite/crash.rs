@@ -17,7 +17,7 @@ const PACE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The stack in which things are killed; one test at a time.
-async fn lab() -> anyhow::Result<MutexGuard<'static, Lab>> {
+pub(crate) async fn lab() -> anyhow::Result<MutexGuard<'static, Lab>> {
     static LAB: OnceCell<Mutex<Lab>> = OnceCell::const_new();
     let lab = LAB.get_or_try_init(async || anyhow::Ok(Mutex::new(Lab::start().await?))).await?;
     Ok(lab.lock().await)

@@ -6,7 +6,9 @@
 mod burst;
 mod crash;
 mod fronts;
+mod grpc;
 mod path;
+mod records;
 mod timers;
 mod turn;
 mod up;

@@ -1,5 +1,7 @@
 //! The binary, as people and `up` run it. Nothing that a test starts outlives it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
 mod exec;
 mod up;
 
