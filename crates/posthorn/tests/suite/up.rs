@@ -64,19 +64,20 @@ fn a_payment_travels_and_nothing_is_left_when_it_is_told_to_stop() {
 /// Starts it so that it dies with this process: through the hidden helper, from the test's thread,
 /// which waits for it.
 fn start(dir: &Path, output: &Path) -> Child {
-    let output = File::create(output).unwrap();
+    let output = File::create(output).expect("a file for its output");
     posthorn()
         .args(["exec", "--signal", "KILL", "--", env!("CARGO_BIN_EXE_posthorn")])
         .args(["up", "--ports", "auto", "--dir"])
         .arg(dir)
         .stdin(Stdio::null())
-        .stdout(output.try_clone().unwrap())
+        .stdout(output.try_clone().expect("a second handle"))
         .stderr(output)
         .spawn()
-        .unwrap()
+        .expect("the binary runs")
 }
 
 fn status(dir: &Path) -> Value {
-    let output = posthorn().args(["status", "--json", "--dir"]).arg(dir).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap()
+    let output =
+        posthorn().args(["status", "--json", "--dir"]).arg(dir).output().expect("the binary runs");
+    serde_json::from_slice(&output.stdout).expect("status as JSON")
 }
