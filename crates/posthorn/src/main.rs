@@ -3,12 +3,15 @@
 //! This crate stands on every other one and holds no rule of its own: it reads options, puts parts
 //! together and prints. A role is the same whether `up` or somebody else starts it.
 
+mod delivery_show;
 mod exec;
+mod guard;
 mod migrate;
 mod register;
 mod role;
 mod status;
 mod up;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -45,6 +48,12 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Make the worker, Kafka and the one subscription known to Restate; what is known stays.
     Register(actors::RegisterConfig),
+    /// What became of a delivery.
+    Delivery(delivery_show::DeliveryArgs),
+    /// Which URLs and addresses may be reached.
+    Guard(guard::GuardArgs),
+    /// Sign and verify webhooks by hand.
+    Webhook(webhook::WebhookArgs),
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Exec(exec::ExecArgs),
@@ -88,6 +97,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulator(args) => role::run("simulator", args, simulator::run).await,
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Register(config) => register::register(&config).await,
+        Command::Delivery(args) => delivery_show::delivery(&args).await,
+        Command::Guard(args) => guard::guard(&args),
+        Command::Webhook(args) => webhook::webhook(&args),
         Command::Exec(args) => Ok(exec::exec(args)),
     }
 }
