@@ -5,16 +5,15 @@
 //! certificate folder.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 use domain::guard::{AllowedNetworks, NetworkError, UrlPolicy};
 use ipnet::IpNet;
-use zeroize::Zeroizing;
 
 use crate::client::ClientConfig;
+use crate::key_config::KeyConfig;
 use crate::limits::CONCURRENT_ATTEMPTS;
 use crate::names::Names;
 use crate::secrets::{KeyRing, KeyRingError};
@@ -50,13 +49,9 @@ pub struct Config {
     /// Your own domain names, separated by commas: no merchant's URL may lie in them.
     #[arg(long, env = "POSTHORN_OWN_DOMAINS", default_value = "")]
     pub own_domains: String,
-    /// A file with the keys that seal secrets: lines `key-id:base64 of 32 bytes`. The first key
-    /// seals, all open.
-    #[arg(long, env = "POSTHORN_SECRET_KEYS_FILE", conflicts_with = "secret_keys")]
-    pub secret_keys_file: Option<PathBuf>,
-    /// The same keys without a file; meant for the environment, where `ps` does not show them.
-    #[arg(long, env = "POSTHORN_SECRET_KEYS", hide_env_values = true, hide = true)]
-    pub secret_keys: Option<KeyText>,
+    /// The keys that seal secrets.
+    #[command(flatten)]
+    pub keys: KeyConfig,
     /// A file with certificates (PEM) of authorities to trust beside the public ones.
     #[arg(long, env = "POSTHORN_EXTRA_CA_FILE")]
     pub extra_ca_file: Option<PathBuf>,
@@ -116,14 +111,7 @@ impl Config {
 
     /// The keys that seal secrets.
     pub fn key_ring(&self) -> Result<KeyRing, ConfigError> {
-        if let Some(text) = &self.secret_keys {
-            return Ok(KeyRing::parse(&text.0)?);
-        }
-        let path = self.secret_keys_file.as_ref().ok_or(ConfigError::NoKeys)?;
-        let text = std::fs::read_to_string(path)
-            .map(Zeroizing::new)
-            .map_err(|source| ConfigError::KeyFile { path: path.clone(), source })?;
-        Ok(KeyRing::parse(&text)?)
+        self.keys.key_ring()
     }
 
     /// Everything that a [`crate::Client`] needs.
@@ -155,24 +143,6 @@ impl FromStr for NetworkList {
             .map(AllowedNetworks::parse_network)
             .collect::<Result<_, _>>()
             .map(Self)
-    }
-}
-
-/// The text of a key ring; it does not print.
-#[derive(Clone)]
-pub struct KeyText(Zeroizing<String>);
-
-impl FromStr for KeyText {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(Zeroizing::new(text.to_owned())))
-    }
-}
-
-impl fmt::Debug for KeyText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
     }
 }
 

@@ -3,12 +3,15 @@
 //! This crate stands on every other one and holds no rule of its own: it reads options, puts parts
 //! together and prints. A role is the same whether `up` or somebody else starts it.
 
+mod delivery_show;
 mod exec;
+mod guard;
 mod migrate;
 mod register;
 mod role;
 mod status;
 mod up;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -47,6 +50,12 @@ enum Command {
     Register(actors::RegisterConfig),
     /// Put a load of payments on a running stack, receive it, and report what it came to.
     Bench(bench::Config),
+    /// What became of a delivery.
+    Delivery(delivery_show::DeliveryArgs),
+    /// Which URLs and addresses may be reached.
+    Guard(guard::GuardArgs),
+    /// Sign and verify webhooks by hand.
+    Webhook(webhook::WebhookArgs),
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Exec(exec::ExecArgs),
@@ -91,6 +100,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Register(config) => register::register(&config).await,
         Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),
+        Command::Delivery(args) => delivery_show::delivery(&args).await,
+        Command::Guard(args) => guard::guard(&args),
+        Command::Webhook(args) => webhook::webhook(&args),
         Command::Exec(args) => Ok(exec::exec(args)),
     }
 }

@@ -4,6 +4,7 @@
 //! thing it is about. No rule of the domain is decided here: a statement does what it was told,
 //! in one transaction, or nothing.
 
+mod attempts;
 mod endpoints;
 mod error;
 mod idempotency;
@@ -18,6 +19,7 @@ mod timeline;
 mod turn;
 mod visibility;
 
+pub use attempts::{ShownAttempt, ShownDelivery};
 pub use endpoints::{Endpoint, FIRST_SECRET_VERSION, NewEndpoint, SealedSecret};
 pub use error::StoreError;
 pub use idempotency::{Once, Write, Written};

@@ -1,0 +1,158 @@
+//! Every receiver of docs/verify.md, run as a merchant would run it, against webhooks that the
+//! product's client really sends. Each is verified by that language's Standard Webhooks library,
+//! or, for ed25519, by a library of cryptography that is not ours.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::ensure;
+use delivery::secrets::Secret;
+use delivery::sign::signature;
+use domain::Outcome;
+use posthorn_verify::{Program, deliver, folder, install, keep_one, resend};
+
+const TMP: &str = env!("CARGO_TARGET_TMPDIR");
+
+const ACCEPTED: u16 = 204;
+const REFUSED: u16 = 400;
+
+/// What a receiver must accept and what it must refuse, whatever it is written in.
+async fn accepts_what_we_sign_and_nothing_else(
+    receiver: &Program,
+    secret: &Secret,
+    others: &[Secret],
+) -> anyhow::Result<()> {
+    let url = receiver.url.as_str();
+    let outcome = deliver(url, std::slice::from_ref(secret)).await?;
+    ensure!(outcome == Outcome::Delivered { status: ACCEPTED }, "signed: {outcome:?}");
+    // A rotation: two secrets sign, whichever the merchant has.
+    for other in others {
+        let outcome = deliver(url, &[other.clone(), secret.clone()]).await?;
+        ensure!(outcome == Outcome::Delivered { status: ACCEPTED }, "rotated: {outcome:?}");
+    }
+    let outcome = deliver(url, others).await?;
+    ensure!(outcome == Outcome::Refused { status: REFUSED }, "another's secret: {outcome:?}");
+
+    let kept = keep_one(std::slice::from_ref(secret)).await?;
+    ensure!(resend(url, &kept).await? == ACCEPTED, "the same again");
+    let body_changed = {
+        let mut changed = kept.clone();
+        changed.body[20] ^= 1;
+        changed
+    };
+    let now: i64 =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs().try_into()?;
+    let signed_at = |at: i64| {
+        let id = kept.header("webhook-id");
+        let signed = signature(std::slice::from_ref(secret), id, at, &kept.body);
+        kept.with_header("webhook-timestamp", Some(&at.to_string()))
+            .with_header("webhook-signature", signed.as_deref())
+    };
+    ensure!(resend(url, &signed_at(now - 60)).await? == ACCEPTED, "a minute old");
+    let other_time = (kept.header("webhook-timestamp").parse::<i64>()? - 1).to_string();
+    let cases = [
+        ("another body", body_changed),
+        ("another id", kept.with_header("webhook-id", Some("evt_other"))),
+        ("another time", kept.with_header("webhook-timestamp", Some(&other_time))),
+        ("no time", kept.with_header("webhook-timestamp", None)),
+        ("no signature", kept.with_header("webhook-signature", None)),
+        ("half a signature", kept.with_header("webhook-signature", Some("v1,"))),
+        ("no token at all", kept.with_header("webhook-signature", Some("nonsense"))),
+        ("too old", signed_at(now - 400)),
+        ("of the future", signed_at(now + 400)),
+    ];
+    for (what, case) in cases {
+        let status = resend(url, &case).await?;
+        ensure!(status == REFUSED, "{what}: {status}");
+    }
+    // And it still serves.
+    ensure!(deliver(url, std::slice::from_ref(secret)).await?.status() == Some(ACCEPTED));
+    Ok(())
+}
+
+async fn check_v1(folder: &Path, argv: &[&str]) -> anyhow::Result<()> {
+    let secret = Secret::generate()?;
+    let receiver = Program::start(folder, argv, ("WEBHOOK_SECRET", &secret.reveal())).await?;
+    let others = [Secret::generate()?, Secret::generate_asymmetric()?];
+    accepts_what_we_sign_and_nothing_else(&receiver, &secret, &others).await
+}
+
+async fn check_v1a(folder: &Path, argv: &[&str]) -> anyhow::Result<()> {
+    let secret = Secret::generate_asymmetric()?;
+    let public_key = secret.public_key().unwrap_or_default();
+    let receiver = Program::start(folder, argv, ("WEBHOOK_PUBLIC_KEY", &public_key)).await?;
+    let others = [Secret::generate_asymmetric()?, Secret::generate()?];
+    accepts_what_we_sign_and_nothing_else(&receiver, &secret, &others).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_verifies_by_its_library_and_ed25519_by_cryptography() -> anyhow::Result<()> {
+    let files = ["requirements.txt", "receive.py", "receive_ed25519.py"];
+    let folder = folder(TMP, "python", &files)?;
+    install(&folder, &["python3", "-m", "venv", "."])?;
+    install(&folder, &["bin/pip", "install", "--no-deps", "-q", "-r", "requirements.txt"])?;
+    check_v1(&folder, &["bin/python", "receive.py"]).await?;
+    check_v1a(&folder, &["bin/python", "receive_ed25519.py"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_verifies_by_its_library_and_ed25519_by_its_own_crypto() -> anyhow::Result<()> {
+    let files =
+        [".npmrc", "package.json", "package-lock.json", "receive.mjs", "receive_ed25519.mjs"];
+    let folder = folder(TMP, "node", &files)?;
+    install(&folder, &["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"])?;
+    check_v1(&folder, &["node", "receive.mjs"]).await?;
+    check_v1a(&folder, &["node", "receive_ed25519.mjs"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn go_verifies_by_its_library() -> anyhow::Result<()> {
+    let folder = folder(TMP, "go", &["go.mod", "go.sum", "receive.go"])?;
+    install(&folder, &["go", "build", "-o", "receive", "."])?;
+    check_v1(&folder, &["./receive"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn java_verifies_by_its_library() -> anyhow::Result<()> {
+    let folder = folder(TMP, "java", &["pom.xml", "Receive.java"])?;
+    let copy = ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"];
+    install(&folder, &copy)?;
+    install(&folder, &["javac", "-cp", "lib/*", "-d", ".", "Receive.java"])?;
+    check_v1(&folder, &["java", "-cp", ".:lib/*", "Receive"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rust_verifies_by_its_library() -> anyhow::Result<()> {
+    check_v1(Path::new(TMP), &[env!("CARGO_BIN_EXE_receive-webhooks")]).await
+}
+
+#[test]
+fn the_document_shows_the_programs_that_are_tested() -> anyhow::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = folder.with_extension("md");
+    let text = std::fs::read_to_string(&document)?;
+    let mut written = String::new();
+    let mut lines = text.lines();
+    let mut shown = 0;
+    while let Some(line) = lines.next() {
+        written.push_str(line);
+        written.push('\n');
+        let Some(file) = line.strip_prefix("<!-- verify/").and_then(|l| l.strip_suffix(" -->"))
+        else {
+            continue;
+        };
+        shown += 1;
+        let program = std::fs::read_to_string(folder.join(file))?;
+        let fence = lines.next().unwrap_or_default();
+        ensure!(fence.starts_with("```"), "{file} is not followed by a block");
+        for _ in lines.by_ref().take_while(|line| *line != "```") {}
+        written.push_str(&format!("{fence}\n{program}```\n"));
+    }
+    ensure!(shown == 7, "{shown} programs are shown");
+    if std::env::var_os("POSTHORN_REGENERATE").is_some() {
+        std::fs::write(&document, &written)?;
+        return Ok(());
+    }
+    ensure!(written == text, "docs/verify.md is old: run this test with POSTHORN_REGENERATE=1");
+    Ok(())
+}
