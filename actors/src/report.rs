@@ -92,6 +92,7 @@ impl StateView {
     ) -> Self {
         let status = match state.status {
             Status::Active => "active",
+            Status::Paused { .. } => "paused",
             Status::Disabled { .. } => "disabled",
         };
         let breaker = match state.breaker {

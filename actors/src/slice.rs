@@ -175,7 +175,11 @@ impl Slice<'_> {
         delivery: &DueDelivery,
         attempt: &AttemptRow,
     ) -> Result<Then, Ended> {
-        let command = Command::Settle { delivery: delivery.facts, outcome: attempt.outcome };
+        let command = Command::Settle {
+            delivery: delivery.facts,
+            started_at: attempt.started_at,
+            outcome: attempt.outcome,
+        };
         let jitter = draw_jitter();
         loop {
             let now = self.now();
@@ -213,7 +217,7 @@ impl Slice<'_> {
                 self.next_due = Some(self.next_due.map_or(until, |due| due.min(until)));
             }
             Disposition::Finish(domain::endpoint::FinishReason::Delivered) => self.delivered += 1,
-            Disposition::Finish(_) | Disposition::Stay => {}
+            Disposition::Finish(_) | Disposition::Stay | Disposition::Block => {}
         }
         if !self.state.may_send() || self.state.waits_until(self.now()).is_some() {
             Then::Stop { look_again: false }

@@ -1,47 +1,26 @@
-//! The rules: what follows from an attempt's outcome.
+//! The rules: what follows from a command.
 //!
 //! A decision has two halves: what becomes of the delivery, and what happened to the endpoint (the
-//! journal's events). An outcome that changes nothing about the endpoint makes no event. Nothing
-//! here knows who performs it.
-
-use std::time::Duration;
+//! journal's events). What changes nothing about the endpoint makes no event. Nothing here knows
+//! who performs it. What follows from an attempt stands in `settle`.
 
 use time::OffsetDateTime;
 
+use super::settle::{Attempted, Moment, settle};
+use super::time_between::between;
 use super::{
-    Backoff, Breaker, DisabledReason, EndpointEvent, EndpointState, Jitter, Policy, evolve,
+    Command, DisabledReason, EnabledBecause, EndpointEvent, EndpointState, Jitter, Policy, Status,
+    evolve, objection,
 };
-use crate::{DeliveryId, Fault, Outcome, Unwell};
-
-/// What an endpoint can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// An attempt has ended.
-    Settle {
-        /// Of which delivery.
-        delivery: DeliveryFacts,
-        /// What it came to.
-        outcome: Outcome,
-    },
-}
-
-/// What the rules need to know of a delivery, as it was before this attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeliveryFacts {
-    /// Which one.
-    pub id: DeliveryId,
-    /// Requests made for it so far.
-    pub attempts: u32,
-    /// How many of them were refusals.
-    pub refusals: u32,
-    /// When the first one began; none: this is the first.
-    pub first_attempt_at: Option<OffsetDateTime>,
-}
+use crate::DeliveryId;
 
 /// What follows.
+///
+/// The store writes it in one transaction: the delivery's disposition, `poisonous` on every
+/// delivery of [`Decision::marks_poisonous`] that still waits, the events and their fold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// What becomes of the delivery.
+    /// What becomes of the delivery that the command names, if it names one.
     pub disposition: Disposition,
     /// What happened to the endpoint, in order.
     pub events: Vec<EndpointEvent>,
@@ -51,6 +30,14 @@ impl Decision {
     /// The state once all events have happened.
     pub fn state_after(&self, state: EndpointState) -> EndpointState {
         self.events.iter().fold(state, evolve)
+    }
+
+    /// Deliveries whose 5xx count as refusals from now on: at most eight.
+    pub fn marks_poisonous(&self) -> impl Iterator<Item = DeliveryId> {
+        self.events.iter().filter_map(|event| match event {
+            EndpointEvent::FoundPoisonous { delivery, .. } => Some(*delivery),
+            _ => None,
+        })
     }
 }
 
@@ -66,8 +53,22 @@ pub enum Disposition {
         /// Does its schedule advance?
         refused: bool,
     },
-    /// It keeps its place; the endpoint waits as a whole.
+    /// It keeps its place.
     Stay,
+    /// It was refused and keeps its place: its schedule advances, and nobody passes it.
+    Block,
+}
+
+impl Disposition {
+    /// Was this one of the event's refusals?
+    pub const fn is_a_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::Finish(FinishReason::Refused)
+                | Self::StepAside { refused: true, .. }
+                | Self::Block
+        )
+    }
 }
 
 /// How a delivery ended.
@@ -79,6 +80,10 @@ pub enum FinishReason {
     Refused,
     /// The endpoint was unwell for the schedule's whole span.
     Unwell,
+    /// It waited for too long: a forgotten pause.
+    Expired,
+    /// An operator took it out of the line.
+    Skipped,
 }
 
 impl FinishReason {
@@ -88,14 +93,11 @@ impl FinishReason {
             Self::Delivered => ("delivered", "accepted"),
             Self::Refused => ("exhausted", "refused"),
             Self::Unwell => ("exhausted", "unwell"),
+            Self::Expired => ("exhausted", "expired"),
+            Self::Skipped => ("cancelled", "skipped"),
         }
     }
 }
-
-/// These statuses ask for patience: a minute at least, unless the merchant says how long.
-const THROTTLED: [u16; 4] = [429, 502, 503, 504];
-/// Standard Webhooks names the statuses; the minute is svix-server's overload penalty.
-const THROTTLED_WAIT_MIN: Duration = Duration::from_secs(60);
 
 /// What follows from `command`, at `now` by PostgreSQL's clock.
 pub fn decide(
@@ -105,140 +107,64 @@ pub fn decide(
     now: OffsetDateTime,
     jitter: Jitter,
 ) -> Decision {
-    let Command::Settle { delivery, outcome } = command;
-    match *outcome {
-        Outcome::Delivered { .. } => Decision {
-            disposition: Disposition::Finish(FinishReason::Delivered),
-            events: answered(state, delivery.id, now),
-        },
-        Outcome::Refused { .. } => Decision {
-            disposition: refused(policy, delivery, now, jitter),
-            events: answered(state, delivery.id, now),
-        },
-        Outcome::Gone => {
-            let mut events = answered(state, delivery.id, now);
-            events.push(EndpointEvent::Disabled { reason: DisabledReason::Gone, at: now });
-            Decision { disposition: Disposition::Stay, events }
+    match *command {
+        Command::Settle { delivery, started_at, outcome } => {
+            let attempted = Attempted { delivery, started_at, outcome };
+            settle(state, policy, &attempted, Moment { now, jitter })
         }
-        Outcome::Unwell { cause, retry_after } => {
-            unwell(state, policy, delivery, Seen { cause, retry_after }, now, jitter)
+        Command::Skip(delivery) => {
+            let mut events = vec![EndpointEvent::Skipped { delivery, at: now }];
+            events.extend(unblocked_by(state, delivery, now));
+            Decision { disposition: Disposition::Finish(FinishReason::Skipped), events }
         }
-        Outcome::Fault { fault } => faulty(state, delivery, fault, now, jitter),
+        Command::Expire { delivery, waiting_since } => {
+            if between(waiting_since, now) < policy.expires_after {
+                return Decision { disposition: Disposition::Stay, events: Vec::new() };
+            }
+            let events = unblocked_by(state, delivery, now).into_iter().collect();
+            Decision { disposition: Disposition::Finish(FinishReason::Expired), events }
+        }
+        _ => Decision {
+            disposition: Disposition::Stay,
+            events: told(state, command, now).into_iter().collect(),
+        },
     }
 }
 
-/// The endpoint answered: whatever stood in the way does so no longer.
-fn answered(
+/// What a command that names no delivery makes happen.
+fn told(state: &EndpointState, command: &Command, at: OffsetDateTime) -> Option<EndpointEvent> {
+    if objection(state, command).is_some() {
+        return None;
+    }
+    match (*command, state.status) {
+        (Command::Pause, Status::Active) => Some(EndpointEvent::Paused { at }),
+        (Command::Resume, Status::Paused { .. }) => Some(EndpointEvent::Resumed { at }),
+        (Command::Disable, Status::Disabled { reason: DisabledReason::Operator, .. }) => None,
+        (Command::Disable, _) => {
+            Some(EndpointEvent::Disabled { reason: DisabledReason::Operator, at })
+        }
+        (Command::Enable, Status::Disabled { .. }) => {
+            Some(EndpointEvent::Enabled { because: EnabledBecause::Operator, at })
+        }
+        (Command::UrlChanged, _) => Some(EndpointEvent::UrlChanged { at }),
+        (Command::OrderingChanged, _) => Some(EndpointEvent::OrderingChanged { at }),
+        (Command::Redeliver(deliveries), _) if deliveries > 0 => {
+            Some(EndpointEvent::Redelivered { deliveries, at })
+        }
+        _ => None,
+    }
+}
+
+/// The line goes on when the delivery that blocks it is over.
+pub(super) fn unblocked_by(
     state: &EndpointState,
     delivery: DeliveryId,
-    now: OffsetDateTime,
-) -> Vec<EndpointEvent> {
-    let mut events = Vec::new();
-    if state.fault.is_some() {
-        events.push(EndpointEvent::FaultEnded { at: now });
-    }
-    if state.unwell.is_some() || state.breaker != Breaker::Closed || state.not_before.is_some() {
-        events.push(EndpointEvent::Recovered { delivery, at: now });
-    }
-    events
-}
-
-/// The event's own clock: it steps aside until its schedule says, or is over.
-fn refused(
-    policy: &Policy,
-    delivery: &DeliveryFacts,
-    now: OffsetDateTime,
-    jitter: Jitter,
-) -> Disposition {
-    match policy.schedule.after(delivery.refusals.saturating_add(1)) {
-        Some(wait) => Disposition::StepAside { until: now + jitter.apply(wait), refused: true },
-        None => Disposition::Finish(FinishReason::Refused),
-    }
-}
-
-struct Seen {
-    cause: Unwell,
-    retry_after: Option<Duration>,
-}
-
-/// The endpoint's clock: everything waits, the delivery keeps its place and is the next probe.
-fn unwell(
-    state: &EndpointState,
-    policy: &Policy,
-    delivery: &DeliveryFacts,
-    seen: Seen,
-    now: OffsetDateTime,
-    jitter: Jitter,
-) -> Decision {
-    let before = state.unwell;
-    let consecutive = before.map_or(1, |span| span.consecutive.saturating_add(1));
-    let wait = wait_of(policy, &seen, consecutive, jitter);
-    // A gap of more than twice the wait that was scheduled is our own outage, not the merchant's.
-    let span_begins = before.is_none_or(|span| {
-        let scheduled =
-            state.not_before.map_or(Duration::ZERO, |until| between(span.last_at, until));
-        between(span.last_at, now) > scheduled.saturating_mul(2)
-    });
-    let mut events = vec![EndpointEvent::FoundUnwell {
-        delivery: delivery.id,
-        cause: seen.cause,
-        span_begins,
-        at: now,
-        not_before: now + wait,
-    }];
-    if state.fault.is_some() {
-        events.insert(0, EndpointEvent::FaultEnded { at: now });
-    }
-    if state.breaker == Breaker::Closed && consecutive >= policy.breaker_opens_after {
-        events.push(EndpointEvent::BreakerOpened { at: now });
-    }
-    let since = before.filter(|_| !span_begins).map_or(now, |span| span.since);
-    let counts_from = delivery.first_attempt_at.map_or(now, |first| first.max(since));
-    let disposition = if between(counts_from, now) >= policy.schedule.span() {
-        Disposition::Finish(FinishReason::Unwell)
-    } else {
-        Disposition::Stay
-    };
-    Decision { disposition, events }
-}
-
-fn wait_of(policy: &Policy, seen: &Seen, consecutive: u32, jitter: Jitter) -> Duration {
-    if let Some(asked) = seen.retry_after {
-        return asked;
-    }
-    let wait = jitter.apply(policy.backoff.after(consecutive));
-    match seen.cause {
-        Unwell::Status(status) if THROTTLED.contains(&status) => wait.max(THROTTLED_WAIT_MIN),
-        _ => wait,
-    }
-}
-
-/// Our own fault: the merchant's clocks stand still.
-fn faulty(
-    state: &EndpointState,
-    delivery: &DeliveryFacts,
-    fault: Fault,
-    now: OffsetDateTime,
-    jitter: Jitter,
-) -> Decision {
-    if !fault.is_of_the_endpoint() {
-        let wait = jitter.apply(Backoff::FAULT.after(delivery.attempts.saturating_add(1)));
-        return Decision {
-            disposition: Disposition::StepAside { until: now + wait, refused: false },
-            events: Vec::new(),
-        };
-    }
-    let consecutive = state.fault.map_or(1, |span| span.consecutive.saturating_add(1));
-    let not_before = now + jitter.apply(Backoff::FAULT.after(consecutive));
-    Decision {
-        disposition: Disposition::Stay,
-        events: vec![EndpointEvent::FoundFault { fault, at: now, not_before }],
-    }
-}
-
-/// From `earlier` to `later`, or nothing when they are the other way round.
-fn between(earlier: OffsetDateTime, later: OffsetDateTime) -> Duration {
-    Duration::try_from(later - earlier).unwrap_or(Duration::ZERO)
+    at: OffsetDateTime,
+) -> Option<EndpointEvent> {
+    state
+        .blocked
+        .filter(|block| block.delivery == delivery)
+        .map(|_| EndpointEvent::Unblocked { at })
 }
 
 #[cfg(test)]

@@ -1,24 +1,38 @@
 //! The endpoint: what it may be told, what then is true, and when it is asked again.
 //!
 //! `decide(state, policy, command, now, jitter)` says what follows, `evolve(state, event)` folds
-//! what was said. Both are total and pure. The store writes the events and their fold in one
-//! transaction; the actor performs what was decided. No rule about who waits for whom, and for how
-//! long, stands anywhere else.
+//! what was said, `next_up(…)` says who may be attempted now. All are total and pure. The store
+//! writes the events and their fold in one transaction; the actor performs what was decided. No
+//! rule about who waits for whom, and for how long, stands anywhere else. `invariants` has what
+//! must be true of every step, whoever makes it.
 
 mod backoff;
+mod command;
 mod decide;
 mod event;
 mod evolve;
+pub mod invariants;
 mod jitter;
+mod next_up;
 mod policy;
 mod schedule;
+mod settle;
 mod state;
+mod time_between;
+mod walk;
+mod window;
 
 pub use backoff::Backoff;
-pub use decide::{Command, Decision, DeliveryFacts, Disposition, FinishReason, decide};
-pub use event::{DisabledReason, EndpointEvent, JOURNAL_SCHEMA_VERSION};
+pub use command::{Command, DeliveryFacts, Objection, objection};
+pub use decide::{Decision, Disposition, FinishReason, decide};
+pub use event::{DisabledReason, EnabledBecause, EndpointEvent, JOURNAL_SCHEMA_VERSION};
 pub use evolve::{evolve, fold};
 pub use jitter::Jitter;
+pub use next_up::{LINE_MIN, next_up};
 pub use policy::{Ordering, Policy};
 pub use schedule::Schedule;
-pub use state::{Breaker, EndpointState, FaultSpan, Status, UnwellSpan};
+pub use state::{
+    Block, Breaker, EndpointState, FaultSpan, Ramp, STATE_SCHEMA_VERSION, Status, UnwellSpan,
+};
+pub use walk::Walk;
+pub use window::Window;

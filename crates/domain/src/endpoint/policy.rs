@@ -1,4 +1,7 @@
 //! What may be set per endpoint, validated once; what is not set is the default.
+//!
+//! A policy is stored as JSON that holds what differs from the default. Whoever parses one that is
+//! out of range gets the name of the field and what is allowed; inside, nothing is checked again.
 
 use std::time::Duration;
 
@@ -36,45 +39,117 @@ impl TryFrom<&str> for Ordering {
 /// How an endpoint is dealt with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
+    /// In what order its deliveries go out. Stored beside the policy, not in it.
+    pub ordering: Ordering,
+    /// Attempts at once in `unordered`, 1 to 32.
+    pub parallelism: u8,
     /// When a refused event is tried again.
     pub schedule: Schedule,
     /// How long everything waits while the endpoint is unwell.
     pub backoff: Backoff,
+    /// How long it waits at least after 429, 502, 503 and 504, unless the merchant says how long.
+    pub throttled_wait_min: Duration,
     /// Unwell outcomes in a row that open the breaker.
     pub breaker_opens_after: u32,
+    /// Share of the last twenty outcomes that opens it in `unordered`, 1 to 100 percent.
+    pub breaker_opens_at_percent: u32,
+    /// An endpoint that is unwell for so long is disabled.
+    pub disables_after: Duration,
+    /// One that was disabled for that is probed so often.
+    pub probes_every: Duration,
+    /// A delivery that waits for so long is over.
+    pub expires_after: Duration,
     /// The longest an attempt may take, from the first byte sent for it to the last one read.
     pub attempt_timeout: Duration,
 }
 
+impl Policy {
+    /// The same policy for another order.
+    #[must_use]
+    pub fn with_ordering(self, ordering: Ordering) -> Self {
+        Self { ordering, ..self }
+    }
+}
+
+const DAY_S: u64 = 24 * 3_600;
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            ordering: Ordering::Ordered,
+            parallelism: 8,
             schedule: Schedule::default(),
             backoff: Backoff::UNWELL,
+            throttled_wait_min: Duration::from_secs(60),
             breaker_opens_after: 5,
+            breaker_opens_at_percent: 50,
+            disables_after: Duration::from_secs(5 * DAY_S),
+            probes_every: Duration::from_secs(DAY_S),
+            expires_after: Duration::from_secs(60 * DAY_S),
             attempt_timeout: Duration::from_secs(15),
         }
     }
 }
 
 /// A policy as it is stored: what differs from the default.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Stored {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    parallelism: Option<u64>,
     schedule_s: Option<Vec<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     backoff_initial_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     backoff_max_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    breaker_opens_after: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    throttled_wait_min_ms: Option<u64>,
+    breaker_opens_after: Option<u64>,
+    breaker_opens_at_percent: Option<u64>,
+    disables_after_s: Option<u64>,
+    probes_every_s: Option<u64>,
+    expires_after_s: Option<u64>,
     attempt_timeout_ms: Option<u64>,
 }
 
-const ATTEMPT_TIMEOUT_MIN_MS: u64 = 1_000;
-const ATTEMPT_TIMEOUT_MAX_MS: u64 = 30_000;
+/// A number that may be set, and its range.
+struct Range {
+    field: &'static str,
+    min: u64,
+    max: u64,
+}
+
+/// More lanes would be a load test of the merchant's.
+const PARALLELISM: Range = Range { field: "policy.parallelism", min: 1, max: 32 };
+/// As long as a `Retry-After` is honoured.
+const THROTTLED_MS: Range = Range { field: "policy.throttled_wait_min_ms", min: 0, max: 3_600_000 };
+const OPENS_AFTER: Range = Range { field: "policy.breaker_opens_after", min: 1, max: 100 };
+const OPENS_AT: Range = Range { field: "policy.breaker_opens_at_percent", min: 1, max: 100 };
+/// Sooner would disable a merchant for a deployment; later, what waits begins to expire.
+const DISABLES_S: Range = Range { field: "policy.disables_after_s", min: 3_600, max: 60 * DAY_S };
+const PROBES_S: Range = Range { field: "policy.probes_every_s", min: 3_600, max: 7 * DAY_S };
+/// Nothing waits longer than 60 days: partitions of 100 are kept.
+const EXPIRES_S: Range = Range { field: "policy.expires_after_s", min: 3_600, max: 60 * DAY_S };
+const TIMEOUT_MS: Range = Range { field: "policy.attempt_timeout_ms", min: 1_000, max: 30_000 };
+
+impl Range {
+    fn check(&self, value: u64) -> Result<u64, Invalid> {
+        if (self.min..=self.max).contains(&value) {
+            return Ok(value);
+        }
+        Err(Invalid::new(self.field, format!("must be {} to {}", self.min, self.max)))
+    }
+
+    fn number<T: TryFrom<u64>>(&self, value: Option<u64>, default: T) -> Result<T, Invalid> {
+        let Some(value) = value else { return Ok(default) };
+        // The range ends before the type does.
+        Ok(T::try_from(self.check(value)?).unwrap_or(default))
+    }
+
+    fn secs(&self, value: Option<u64>, default: Duration) -> Result<Duration, Invalid> {
+        value.map_or(Ok(default), |value| self.check(value).map(Duration::from_secs))
+    }
+
+    fn millis(&self, value: Option<u64>, default: Duration) -> Result<Duration, Invalid> {
+        value.map_or(Ok(default), |value| self.check(value).map(Duration::from_millis))
+    }
+}
 
 impl TryFrom<Stored> for Policy {
     type Error = Invalid;
@@ -86,23 +161,25 @@ impl TryFrom<Stored> for Policy {
             None => default.schedule,
         };
         let millis = |value: Option<u64>, or: u64| Duration::from_millis(value.unwrap_or(or));
-        let backoff = Backoff::try_new(
-            millis(stored.backoff_initial_ms, 5_000),
-            millis(stored.backoff_max_ms, 3_600_000),
-        )?;
-        let breaker_opens_after = stored.breaker_opens_after.unwrap_or(default.breaker_opens_after);
-        if !(1..=100).contains(&breaker_opens_after) {
-            return Err(Invalid::new("policy.breaker_opens_after", "must be 1 to 100"));
-        }
-        let timeout_ms = stored.attempt_timeout_ms.unwrap_or(15_000);
-        if !(ATTEMPT_TIMEOUT_MIN_MS..=ATTEMPT_TIMEOUT_MAX_MS).contains(&timeout_ms) {
-            return Err(Invalid::new("policy.attempt_timeout_ms", "must be 1000 to 30000"));
-        }
         Ok(Self {
+            ordering: default.ordering,
+            parallelism: PARALLELISM.number(stored.parallelism, default.parallelism)?,
             schedule,
-            backoff,
-            breaker_opens_after,
-            attempt_timeout: Duration::from_millis(timeout_ms),
+            backoff: Backoff::try_new(
+                millis(stored.backoff_initial_ms, 5_000),
+                millis(stored.backoff_max_ms, 3_600_000),
+            )?,
+            throttled_wait_min: THROTTLED_MS
+                .millis(stored.throttled_wait_min_ms, default.throttled_wait_min)?,
+            breaker_opens_after: OPENS_AFTER
+                .number(stored.breaker_opens_after, default.breaker_opens_after)?,
+            breaker_opens_at_percent: OPENS_AT
+                .number(stored.breaker_opens_at_percent, default.breaker_opens_at_percent)?,
+            disables_after: DISABLES_S.secs(stored.disables_after_s, default.disables_after)?,
+            probes_every: PROBES_S.secs(stored.probes_every_s, default.probes_every)?,
+            expires_after: EXPIRES_S.secs(stored.expires_after_s, default.expires_after)?,
+            attempt_timeout: TIMEOUT_MS
+                .millis(stored.attempt_timeout_ms, default.attempt_timeout)?,
         })
     }
 }
@@ -124,9 +201,11 @@ mod tests {
     #[test]
     fn what_is_not_set_is_the_default() {
         assert_eq!(parse("{}").expect("parses"), Policy::default());
-        let policy = parse(r#"{"backoff_initial_ms":200,"schedule_s":[1,2]}"#).expect("parses");
+        let policy = parse(r#"{"backoff_initial_ms":200,"schedule_s":[1,2],"parallelism":32}"#)
+            .expect("parses");
         assert_eq!(policy.backoff.after(1), Duration::from_millis(200));
         assert_eq!(policy.schedule.span(), Duration::from_secs(3));
+        assert_eq!(policy.parallelism, 32);
     }
 
     #[test]
@@ -134,7 +213,16 @@ mod tests {
         for (json, name) in [
             (r#"{"attempt_timeout_ms":60000}"#, "attempt_timeout_ms"),
             (r#"{"breaker_opens_after":0}"#, "breaker_opens_after"),
+            (r#"{"breaker_opens_after":4294967297}"#, "breaker_opens_after"),
+            (r#"{"breaker_opens_at_percent":101}"#, "breaker_opens_at_percent"),
+            (r#"{"parallelism":0}"#, "parallelism"),
+            (r#"{"parallelism":257}"#, "parallelism"),
+            (r#"{"disables_after_s":60}"#, "disables_after_s"),
+            (r#"{"probes_every_s":1}"#, "probes_every_s"),
+            (r#"{"expires_after_s":5184001}"#, "expires_after_s"),
+            (r#"{"throttled_wait_min_ms":3600001}"#, "throttled_wait_min_ms"),
             (r#"{"schedule_s":[]}"#, "schedule_s"),
+            (r#"{"ordering":"strict"}"#, "ordering"),
             (r#"{"retries":3}"#, "retries"),
         ] {
             let error = parse(json).expect_err("refused").to_string();

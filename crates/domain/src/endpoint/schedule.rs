@@ -49,6 +49,11 @@ impl Schedule {
         self.waits.get(index).copied()
     }
 
+    /// The longest of its waits.
+    pub fn longest(&self) -> Duration {
+        self.waits.iter().copied().max().unwrap_or(WAIT_MIN)
+    }
+
     /// From the first attempt to the end of the last wait.
     pub fn span(&self) -> Duration {
         self.waits.iter().sum()

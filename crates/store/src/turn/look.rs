@@ -150,6 +150,7 @@ fn due_of(row: &PgRow) -> Result<Vec<DueDelivery>, StoreError> {
                 attempts: u32::try_from(attempts.next()?).ok()?,
                 refusals: u32::try_from(refusals.next()?).ok()?,
                 first_attempt_at: first_attempt_ats.next()?,
+                poisonous: false,
             },
             event_id: event_ids.next()?.into(),
             event_type,

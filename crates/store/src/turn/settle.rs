@@ -133,6 +133,7 @@ impl Particulars {
             Self { disposition: "stay", refused: false, finished: None, next_attempt_at: None };
         match disposition {
             Disposition::Stay => stay,
+            Disposition::Block => Self { refused: true, ..stay },
             Disposition::StepAside { until, refused } => {
                 Self { disposition: "step_aside", refused, next_attempt_at: Some(until), ..stay }
             }
