@@ -25,7 +25,7 @@ test: prerequisites ## Format, lints, every test on the real parts
 	cargo build --workspace --locked
 	cargo test --workspace --locked
 
-bench: build ## Load against the `make up` that runs: ARGS='--rate 200 --seconds 30'
+bench: build ## Load against the `make up` that runs, such as ARGS="--rate 200 --seconds 30"
 	@test -r .posthorn/environment || { echo 'Run make up first, in another terminal.'; exit 1; }
 	@set -a; . .posthorn/environment; set +a; exec $(POSTHORN) bench $(ARGS)
 

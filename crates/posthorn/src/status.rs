@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// The state directory of the `up` that is asked about.
-    #[arg(long, env = "POSTHORN_STATE_DIR", default_value = ".posthorn", value_name = "FOLDER")]
+    #[arg(long, env = "POSTHORN_DIR", default_value = ".posthorn", value_name = "FOLDER")]
     dir: PathBuf,
     /// For programs.
     #[arg(long)]

@@ -31,7 +31,7 @@ const PARTS_IN_ORDER_OF_STOP: [&str; 3] = ["restate", "kafka", "postgres"];
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     /// Where everything lies: data, logs, what was fetched.
-    #[arg(long, env = "POSTHORN_STATE_DIR", default_value = ".posthorn", value_name = "FOLDER")]
+    #[arg(long, env = "POSTHORN_DIR", default_value = ".posthorn", value_name = "FOLDER")]
     dir: PathBuf,
     /// Where fetched parts lie, when several stacks are to share them. None: in --dir.
     #[arg(long, env = "POSTHORN_PARTS_DIR", value_name = "FOLDER")]

@@ -69,12 +69,8 @@ impl Plan {
             ("POSTHORN_WORKER_LISTEN", on(ports.worker)),
             ("POSTHORN_WORKER_HEALTH_LISTEN", on(ports.worker_health)),
         ];
-        // For `bench` and whoever else calls what runs here.
-        variables.extend([
-            ("POSTHORN_STATE_DIR", self.dir.path().display().to_string()),
-            ("POSTHORN_API_URL", format!("http://{}", on(ports.http))),
-            ("POSTHORN_GRPC_URL", format!("http://{}", on(ports.grpc))),
-        ]);
+        // For `bench` and `status`, typed in the shell that has these.
+        variables.push(("POSTHORN_DIR", self.dir.path().display().to_string()));
         if let Some(endpoint) = &self.args.otlp_endpoint {
             variables.push(("POSTHORN_OTLP_ENDPOINT", endpoint.clone()));
         }
