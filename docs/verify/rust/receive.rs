@@ -1,4 +1,6 @@
-// cargo add standardwebhooks axum http tokio
+//! Receives webhooks and believes none whose signature does not fit.
+//!
+//! cargo add standardwebhooks axum http tokio
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{Violation, violation};
 
 /// Our crates, without their prefix, and which of ours each may import.
-const MAP: [(&str, &[&str]); 14] = [
+const MAP: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("proto", &[]),
     ("observability", &[]),
@@ -21,6 +21,7 @@ const MAP: [(&str, &[&str]); 14] = [
     ("ingress", &["domain", "proto", "store", "delivery", "observability"]),
     ("actors", &["domain", "store", "delivery", "data-service", "observability"]),
     ("simulator", &["observability"]),
+    ("verify", &["delivery", "domain"]),
     ("bench", &["domain", "proto", "store"]),
     // The binary puts everything together.
     (

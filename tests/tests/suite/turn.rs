@@ -93,7 +93,7 @@ fn attempt(delivery: &DueDelivery, look: &Look, status: u16) -> (AttemptRow, Dec
         outcome,
         detail: serde_json::json!({}),
     };
-    let command = Command::Settle { delivery: delivery.facts, outcome };
+    let command = Command::Settle { delivery: delivery.facts, outcome, started_at: look.now };
     let decision = decide(&look.state, &Policy::default(), &command, look.now, Jitter::NONE);
     (row, decision)
 }
