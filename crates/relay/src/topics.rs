@@ -60,7 +60,7 @@ pub async fn ensure(kafka: &str) -> Result<(), Error> {
             Err((_, code)) => return Err(Error::Topic { topic, reason: code.to_string() }),
         }
     }
-    let specifiers = [EVENTS, WAKES].map(|name| ResourceSpecifier::Topic(name));
+    let specifiers = [EVENTS, WAKES].map(ResourceSpecifier::Topic);
     let described = admin.describe_configs(&specifiers, &options).await?;
     for (topic, described) in [EVENTS, WAKES].into_iter().zip(described) {
         say_what_differs(topic, described);
