@@ -11,6 +11,8 @@
 
 mod announced;
 mod announcer;
+#[cfg(test)]
+mod announcer_tests;
 mod config;
 mod connection;
 #[cfg(test)]
@@ -113,6 +115,7 @@ impl Sessions {
             unusable = error.slot_is_unusable();
             if began.elapsed() > GOOD_SESSION {
                 pause = BACKOFF_MIN;
+                said.clear();
             }
             // A standby says once who streams, not every two seconds.
             if reason == said {

@@ -45,9 +45,7 @@ impl Sessions {
         let slot = &self.replication.slot;
         tracing::info!(slot, kafka = self.kafka, "streaming");
         let keeper = Keeper::start(self.store.clone(), slot.clone());
-        Stream::new(client, announcer, &self.store, self.announced.clone(), keeper)
-            .run(&brokers, shutdown)
-            .await
+        Stream::new(client, announcer, self, keeper).run(&brokers, shutdown).await
     }
 
     async fn open(&self, unusable: bool) -> Result<(ReplicationClient, Announcer, Brokers), Error> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
+use observability::Health;
 use pgwire_replication::Lsn;
 use pgwire_replication::client::{ReplicationClient, ReplicationEvent};
 use store::Store;
@@ -25,6 +26,7 @@ use crate::pgoutput::{Decoder, Odd, Unreadable};
 use crate::progress::Progress;
 use crate::publisher::Brokers;
 use crate::record::Record;
+use crate::session::Sessions;
 use crate::visibility::wait_until_visible;
 
 /// Rows of a batch: one question about visibility for so many.
@@ -34,6 +36,8 @@ const BATCH_FRAMES_MAX: usize = 2000;
 /// A server that said nothing for so long is gone: it asks for a sign of life every 2.5 s, half of
 /// `wal_sender_timeout`.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Readers see a transaction within milliseconds of its commit; later than this is worth a word.
+const LATE: Duration = Duration::from_secs(2);
 /// When asked to stop: longest wait for Kafka's last acknowledgements.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 /// When asked to stop: longest wait until the server has heard of the last confirmation. The
@@ -44,11 +48,12 @@ const REPORT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a stream works with.
 pub(crate) struct Stream<'a> {
-    pub(crate) client: ReplicationClient,
-    pub(crate) announcer: Announcer,
-    pub(crate) store: &'a Store,
-    pub(crate) announced: Announced,
-    pub(crate) keeper: Keeper,
+    client: ReplicationClient,
+    announcer: Announcer,
+    store: &'a Store,
+    announced: &'a Announced,
+    health: &'a Health,
+    keeper: Keeper,
     progress: Progress,
     decoder: Decoder,
     transaction: Option<Transaction>,
@@ -79,15 +84,15 @@ impl<'a> Stream<'a> {
     pub(crate) fn new(
         client: ReplicationClient,
         announcer: Announcer,
-        store: &'a Store,
-        announced: Announced,
+        sessions: &'a Sessions,
         keeper: Keeper,
     ) -> Self {
         Self {
             client,
             announcer,
-            store,
-            announced,
+            store: &sessions.store,
+            announced: &sessions.announced,
+            health: &sessions.health,
             keeper,
             progress: Progress::default(),
             decoder: Decoder::default(),
@@ -192,11 +197,19 @@ impl<'a> Stream<'a> {
             return Ok(());
         }
         let mut visible = std::pin::pin!(wait_until_visible(self.store, &batch.xids));
+        let mut late = std::pin::pin!(tokio::time::sleep(LATE));
+        let mut is_late = false;
         // Earlier batches go on meanwhile.
         loop {
             tokio::select! {
                 biased;
                 result = &mut visible => break result?,
+                () = &mut late, if !is_late => {
+                    is_late = true;
+                    let reason = "readers do not see yet what has committed";
+                    tracing::warn!(xids = ?batch.xids, reason);
+                    self.health.not_ready("slot", reason);
+                }
                 settled = self.announcer.announced(), if !self.announcer.is_idle() => {
                     for number in settled? {
                         self.progress.settle(number);
@@ -205,6 +218,9 @@ impl<'a> Stream<'a> {
                     self.client.update_applied_lsn(self.progress.confirmable().lsn);
                 }
             }
+        }
+        if is_late {
+            self.health.ready("slot");
         }
         for Captured { transaction, row } in batch.rows {
             match row {
