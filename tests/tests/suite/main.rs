@@ -4,9 +4,12 @@
 //! its own. Those that kill something have another, one after the other.
 
 mod burst;
+mod canary;
 mod crash;
 mod fronts;
 mod path;
+mod secrets;
+mod shown;
 mod timers;
 mod up;
 
