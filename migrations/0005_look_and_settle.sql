@@ -9,6 +9,7 @@ create function look(p_endpoint uuid, p_limit int, p_fence uuid)
         looked_at timestamptz,
         state jsonb, version bigint, may_send boolean, not_before timestamptz,
         merchant_id text, url text, ordering text, policy jsonb, config_version bigint,
+        headers_key_id text, headers_ciphertext bytea, send_traceparent boolean,
         secret_versions int[], secret_key_ids text[], secret_ciphertexts bytea[],
         -- The earliest time at which something that steps aside comes back.
         next_due timestamptz,
@@ -38,8 +39,10 @@ begin
     version := r.version;
     may_send := r.may_send;
     not_before := r.not_before;
-    select e.merchant_id, e.url, e.ordering, e.policy, e.config_version
-        into merchant_id, url, ordering, policy, config_version
+    select e.merchant_id, e.url, e.ordering, e.policy, e.config_version,
+            e.headers_key_id, e.headers_ciphertext, e.send_traceparent
+        into merchant_id, url, ordering, policy, config_version,
+            headers_key_id, headers_ciphertext, send_traceparent
         from endpoints e where e.id = p_endpoint and e.deleted_at is null;
     if not found then
         return;

@@ -66,12 +66,23 @@ pub(crate) async fn run(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> 
 async fn send(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> Option<AttemptRow> {
     let began = Instant::now();
     let (outcome, detail) = match prepare(turn, delivery).await {
-        Ok((data, secrets)) => {
+        Ok(Prepared { data, secrets, headers }) => {
             let payload_us = began.elapsed().as_micros();
             if Instant::now() > plan.fresh_until {
                 return None;
             }
-            let request = request(turn, delivery, plan, data, secrets);
+            let look = &turn.look.endpoint;
+            let traceparent = if look.send_traceparent {
+                observability::traceparent::of(&Span::current()).or(delivery.traceparent.clone())
+            } else {
+                None
+            };
+            let request = delivery::Request {
+                secrets,
+                headers,
+                traceparent,
+                ..request(turn, delivery, plan, data)
+            };
             let attempt = turn.worker.client.attempt(&request).await;
             let detail = serde_json::to_value(&attempt.detail).unwrap_or_default();
             (attempt.outcome, with(detail, "payload_us", payload_us))
@@ -95,12 +106,11 @@ fn request(
     delivery: &DueDelivery,
     plan: &Plan,
     data: bytes::Bytes,
-    secrets: Vec<Secret>,
 ) -> delivery::Request {
     delivery::Request {
         endpoint_id: turn.endpoint,
         url: turn.look.endpoint.url.clone(),
-        secrets,
+        secrets: Vec::new(),
         event_id: delivery.event_id,
         event_type: delivery.event_type.clone(),
         occurred_at: delivery.occurred_at,
@@ -118,11 +128,15 @@ struct InTheWay {
     sentence: String,
 }
 
-/// The payload as it is now, and the secrets that sign.
-async fn prepare(
-    turn: Turn<'_>,
-    delivery: &DueDelivery,
-) -> Result<(bytes::Bytes, Vec<Secret>), InTheWay> {
+/// What an attempt needs beside the delivery itself.
+struct Prepared {
+    data: bytes::Bytes,
+    secrets: Vec<Secret>,
+    headers: CustomHeaders,
+}
+
+/// The payload as it is now, the secrets that sign, and the merchant's own headers.
+async fn prepare(turn: Turn<'_>, delivery: &DueDelivery) -> Result<Prepared, InTheWay> {
     let data = payload(turn.worker, delivery).await?;
     let open = |live: &LiveSecret| {
         let store::SealedSecret { key_id, ciphertext } = live.sealed.clone();
@@ -139,7 +153,15 @@ async fn prepare(
         let sentence = "the endpoint has no live secret".to_owned();
         return Err(InTheWay { fault: Fault::Secret, sentence });
     }
-    Ok((data, secrets))
+    let headers = turn.look.endpoint.headers.clone().map_or_else(
+        || Ok(CustomHeaders::default()),
+        |store::SealedSecret { key_id, ciphertext }| {
+            turn.worker.keys.open_headers(&Sealed { key_id, ciphertext }, turn.endpoint)
+        },
+    );
+    let headers =
+        headers.map_err(|error| InTheWay { fault: Fault::Secret, sentence: error.to_string() })?;
+    Ok(Prepared { data, secrets, headers })
 }
 
 /// The payment as the data service has it now; of an event without a payment, what it carries.

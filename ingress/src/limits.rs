@@ -52,9 +52,22 @@ pub(crate) const EVENT_TYPES_MAX: usize = 100;
 /// Longest idempotency key, in characters.
 pub(crate) const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
 
+/// How much longer an old secret signs when the caller does not say, and at most: a merchant must
+/// have time to deploy the new one, and whoever stole the old one must not have too much.
+pub(crate) const OVERLAP_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const OVERLAP_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Most live secrets of one kind: each signs every webhook, and each is one more to be stolen.
+pub(crate) const LIVE_SECRETS_MAX: i64 = 3;
+
+/// How often a rotation is begun again because another one was quicker.
+pub(crate) const ROTATION_TRIES_MAX: usize = 3;
+
 /// How often the database is asked whether it is there.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How often answers to old idempotency keys are forgotten, and how many in one statement.
 pub(crate) const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const FORGET_ANSWERS_MAX: i64 = 10_000;
+/// Secrets that have ended are few, and without an index of their own.
+pub(crate) const FORGET_SECRETS_MAX: i64 = 1_000;

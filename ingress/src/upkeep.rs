@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
 use crate::grpc;
-use crate::limits::{FORGET_ANSWERS_MAX, FORGET_INTERVAL, PROBE_INTERVAL};
+use crate::limits::{FORGET_ANSWERS_MAX, FORGET_INTERVAL, FORGET_SECRETS_MAX, PROBE_INTERVAL};
 
 /// The part of the role's health that the database is.
 const DATABASE: &str = "database";
@@ -56,7 +56,8 @@ pub(crate) async fn watch_database(
     grpc::end_reports(&mut reporter).await;
 }
 
-/// Forgets answers that no repeat is given any more, a bounded number at a time.
+/// Forgets answers that no repeat is given any more, and secrets that have ended, a bounded number
+/// at a time.
 pub(crate) async fn forget_old_answers(store: Store, shutdown: CancellationToken) {
     let mut ticks = interval(FORGET_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -69,6 +70,9 @@ pub(crate) async fn forget_old_answers(store: Store, shutdown: CancellationToken
             Ok(0) => {}
             Ok(count) => tracing::debug!(count, "forgot answers of old idempotency keys"),
             Err(error) => tracing::warn!(%error, "old idempotency keys could not be forgotten"),
+        }
+        if let Err(error) = store.forget_ended_secrets(FORGET_SECRETS_MAX).await {
+            tracing::warn!(%error, "secrets that have ended could not be forgotten");
         }
     }
 }

@@ -33,11 +33,19 @@ impl Lab {
     /// # Errors
     /// When it is not ready in time; the error has the end of its output.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more variables in its environment.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start_with(variables: &[(&str, &str)]) -> anyhow::Result<Self> {
         let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
         // PostgreSQL runs as another user when we are root, and must be able to get in.
         std::fs::set_permissions(temporary.path(), open_to_all())?;
         let dir = temporary.path().join("state");
-        let mut lab = Self::start_in(&dir).await?;
+        let mut lab = Self::start_in_with(&dir, variables).await?;
         lab._temporary = Some(temporary);
         Ok(lab)
     }
@@ -47,7 +55,11 @@ impl Lab {
     /// # Errors
     /// When it is not ready in time.
     pub async fn start_in(dir: &Path) -> anyhow::Result<Self> {
-        let child = spawn(dir)?;
+        Self::start_in_with(dir, &[]).await
+    }
+
+    async fn start_in_with(dir: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let child = spawn(dir, variables)?;
         let lab = Self { dir: dir.to_owned(), _temporary: None, child };
         let pid = lab.child.id();
         until("the stack is ready", START_LIMIT, async || {
@@ -177,7 +189,7 @@ fn output_file(dir: &Path) -> PathBuf {
 }
 
 /// Starts `posthorn up` from a thread that ends with the process.
-fn spawn(dir: &Path) -> anyhow::Result<Child> {
+fn spawn(dir: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Child> {
     let binary = binary()?;
     let output = std::fs::File::create(output_file(dir))?;
     let mut command = Command::new(&binary);
@@ -189,6 +201,7 @@ fn spawn(dir: &Path) -> anyhow::Result<Child> {
         .arg(&binary)
         .args(["up", "--no-demo", "--ports", "auto", "--dir"])
         .arg(dir)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output);

@@ -85,6 +85,22 @@ impl CustomHeaders {
         Self::parse(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 
+    /// Their names, in lower case, in order.
+    pub fn names(&self) -> Vec<String> {
+        self.to_map().into_keys().collect()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Names and values, to be sealed.
+    pub(crate) fn to_map(&self) -> BTreeMap<String, String> {
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        self.0.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+    }
+
     pub(crate) fn map(&self) -> &HeaderMap {
         &self.0
     }

@@ -185,7 +185,8 @@ fn end_of(delivery: &ShownDelivery) -> (Option<OffsetDateTime>, String) {
     let tries = format!("after {} attempt{}", delivery.attempts, plural(delivery.attempts));
     if delivery.finished_at.is_some() {
         let reason = delivery.reason.as_deref().unwrap_or_default();
-        let reason = if reason == delivery.state { String::new() } else { format!(" ({reason})") };
+        let reason =
+            if delivery.state == "delivered" { String::new() } else { format!(" ({reason})") };
         return (delivery.finished_at, format!("{}{reason} {tries}", delivery.state));
     }
     match (delivery.next_attempt_at, delivery.endpoint_waits_until) {
@@ -309,7 +310,7 @@ mod tests {
             };
             timeline(&finished, &[]).unwrap().lines().last().unwrap().to_owned()
         };
-        assert!(done("delivered", "delivered").ends_with("+3.0 h  delivered after 1 attempt"));
+        assert!(done("delivered", "accepted").ends_with("+3.0 h  delivered after 1 attempt"));
         assert!(done("exhausted", "expired").ends_with("exhausted (expired) after 1 attempt"));
     }
 

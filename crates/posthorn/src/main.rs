@@ -9,6 +9,7 @@ mod guard;
 mod migrate;
 mod register;
 mod role;
+mod secrets;
 mod status;
 mod up;
 mod webhook;
@@ -54,6 +55,8 @@ enum Command {
     Delivery(delivery_show::DeliveryArgs),
     /// Which URLs and addresses may be reached.
     Guard(guard::GuardArgs),
+    /// The keys that seal secrets.
+    Secrets(secrets::SecretsArgs),
     /// Sign and verify webhooks by hand.
     Webhook(webhook::WebhookArgs),
     /// Become another program that dies with its parent.
@@ -102,6 +105,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),
         Command::Delivery(args) => delivery_show::delivery(&args).await,
         Command::Guard(args) => guard::guard(&args),
+        Command::Secrets(args) => secrets::secrets(&args).await,
         Command::Webhook(args) => webhook::webhook(&args),
         Command::Exec(args) => Ok(exec::exec(args)),
     }

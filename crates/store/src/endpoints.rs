@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::idempotency::{Operation, answer_of, unreadable, write_once};
+use crate::secrets::{NewSecret, SecretColumns};
 use crate::{Store, StoreError, Write, Written};
 
 /// An endpoint as it is configured.
@@ -23,13 +24,19 @@ pub struct Endpoint {
     pub url: String,
     /// Which events it gets; empty: every event of the merchant.
     pub event_types: Vec<EventType>,
+    /// Which kinds of secret it has: `v1`, `v1a` or `both`.
+    pub signature_scheme: String,
+    /// Names of the headers of its own.
+    pub header_names: Vec<String>,
+    /// Does it get our trace context?
+    pub send_traceparent: bool,
     /// When it was made.
     pub created_at: OffsetDateTime,
     /// When its configuration last changed.
     pub updated_at: OffsetDateTime,
 }
 
-/// An endpoint that is about to be made, with its first secret.
+/// An endpoint that is about to be made, with its first secrets.
 #[derive(Debug, Clone)]
 pub struct NewEndpoint<'a> {
     /// Its id, drawn by the caller: the seal of the secret is bound to it.
@@ -40,8 +47,16 @@ pub struct NewEndpoint<'a> {
     pub url: &'a str,
     /// Empty: every event of the merchant.
     pub event_types: &'a [EventType],
-    /// The sealed secret; its version is [`FIRST_SECRET_VERSION`].
-    pub secret: &'a SealedSecret,
+    /// Which kinds of secret it has: `v1`, `v1a` or `both`.
+    pub signature_scheme: &'a str,
+    /// Its secrets, from [`FIRST_SECRET_VERSION`] on.
+    pub secrets: &'a [NewSecret],
+    /// Names of the headers of its own.
+    pub header_names: &'a [String],
+    /// The headers, sealed.
+    pub headers: Option<&'a SealedSecret>,
+    /// Does it get our trace context?
+    pub send_traceparent: bool,
 }
 
 /// A secret as it is kept: sealed by a key of the ring, bound to its endpoint and version.
@@ -60,19 +75,22 @@ const CREATE: Operation<Endpoint> = Operation {
     name: "endpoints.create",
     statement: write_once!(
         "made as (
-             insert into endpoints (id, merchant_id, url, event_types)
-             select $6, $7, $8, $9 from trace where not exists (select from answered)
+             insert into endpoints (id, merchant_id, url, event_types, signature_scheme,
+                 header_names, headers_key_id, headers_ciphertext, send_traceparent)
+             select $6, $7, $8, $9, $10, $11, $12, $13, $14
+             from trace where not exists (select from answered)
              returning *),
          sealed as (
-             insert into endpoint_secrets (endpoint_id, version, key_id, ciphertext)
-             select id, $10, $11, $12 from made)"
+             insert into endpoint_secrets (endpoint_id, version, key_id, ciphertext, public_key)
+             select made.id, n.* from made,
+                 unnest($15::int[], $16::text[], $17::bytea[], $18::text[]) n)"
     ),
     answer: answer_of!("endpoints"),
     read: endpoint_of,
 };
 
 impl Store {
-    /// Makes an endpoint with its first secret.
+    /// Makes an endpoint with its first secrets.
     ///
     /// # Errors
     /// When the database is away, or by the constraint `endpoints_merchant_exists`.
@@ -83,15 +101,19 @@ impl Store {
     ) -> Result<Written<Endpoint>, StoreError> {
         let event_types: Vec<String> =
             endpoint.event_types.iter().map(ToString::to_string).collect();
+        let columns = SecretColumns::of(endpoint.secrets);
         self.write(write, &CREATE, |statement| {
-            statement
+            let statement = statement
                 .bind(endpoint.id.uuid())
                 .bind(endpoint.merchant_id.as_str().to_owned())
                 .bind(endpoint.url.to_owned())
                 .bind(event_types.clone())
-                .bind(FIRST_SECRET_VERSION)
-                .bind(endpoint.secret.key_id.clone())
-                .bind(endpoint.secret.ciphertext.clone())
+                .bind(endpoint.signature_scheme.to_owned())
+                .bind(endpoint.header_names.to_vec())
+                .bind(endpoint.headers.map(|sealed| sealed.key_id.clone()))
+                .bind(endpoint.headers.map(|sealed| sealed.ciphertext.clone()))
+                .bind(endpoint.send_traceparent);
+            columns.bind(statement)
         })
         .await
     }
@@ -101,16 +123,13 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn endpoint(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        sqlx::query(
-            "select id, merchant_id, url, event_types, created_at, updated_at
-             from endpoints where id = $1 and deleted_at is null",
-        )
-        .bind(id.uuid())
-        .fetch_optional(&self.pool)
-        .await?
-        .as_ref()
-        .map(endpoint_of)
-        .transpose()
+        sqlx::query("select * from endpoints where id = $1 and deleted_at is null")
+            .bind(id.uuid())
+            .fetch_optional(&self.pool)
+            .await?
+            .as_ref()
+            .map(endpoint_of)
+            .transpose()
     }
 
     /// Up to `limit` endpoints of a merchant, the oldest first, from the one after `after` on.
@@ -124,8 +143,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Endpoint>, StoreError> {
         sqlx::query(
-            "select id, merchant_id, url, event_types, created_at, updated_at
-             from endpoints
+            "select * from endpoints
              where merchant_id = $1 and deleted_at is null and id > $2
              order by id limit $3",
         )
@@ -138,32 +156,6 @@ impl Store {
         .map(endpoint_of)
         .collect()
     }
-
-    /// One version of an endpoint's secret, sealed, if it is still kept.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn sealed_secret(
-        &self,
-        id: EndpointId,
-        version: i32,
-    ) -> Result<Option<SealedSecret>, StoreError> {
-        let row = sqlx::query(
-            "select key_id, ciphertext from endpoint_secrets
-             where endpoint_id = $1 and version = $2",
-        )
-        .bind(id.uuid())
-        .bind(version)
-        .fetch_optional(&self.pool)
-        .await?;
-        row.map(|row| {
-            Ok(SealedSecret {
-                key_id: row.try_get("key_id")?,
-                ciphertext: row.try_get("ciphertext")?,
-            })
-        })
-        .transpose()
-    }
 }
 
 fn endpoint_of(row: &PgRow) -> Result<Endpoint, StoreError> {
@@ -174,6 +166,9 @@ fn endpoint_of(row: &PgRow) -> Result<Endpoint, StoreError> {
         merchant_id: MerchantId::try_from(row.try_get::<String, _>("merchant_id")?)
             .map_err(&unreadable)?,
         url: row.try_get("url")?,
+        signature_scheme: row.try_get("signature_scheme")?,
+        header_names: row.try_get("header_names")?,
+        send_traceparent: row.try_get("send_traceparent")?,
         event_types: event_types
             .into_iter()
             .map(EventType::try_from)

@@ -15,6 +15,7 @@ mod payments;
 mod pool;
 mod relay_progress;
 mod republish;
+mod secrets;
 mod timeline;
 mod turn;
 mod visibility;
@@ -28,6 +29,7 @@ pub use parked::ParkedRecord;
 pub use pool::Store;
 pub use relay_progress::{Owed, RelayProgress};
 pub use republish::{DeliveryText, FinishedCursor};
+pub use secrets::{KeptSecret, NewSecret, RotatedSecrets, Rotation, SealedUnder};
 pub use timeline::Timeline;
 pub use turn::{
     AttemptRow, DueDelivery, EndpointConfig, LeftAlone, LiveSecret, Look, Settled, Settlement,

@@ -3,13 +3,13 @@
 use proto::v1::endpoint_service_server::EndpointService;
 use proto::v1::{
     CreateEndpointRequest, CreateEndpointResponse, GetEndpointRequest, GetEndpointResponse,
-    ListEndpointsRequest, ListEndpointsResponse,
+    ListEndpointsRequest, ListEndpointsResponse, RotateSecretRequest, RotateSecretResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::messages;
 use super::{Front, call_of};
-use crate::operations::{CreateEndpoint, PageRequest};
+use crate::operations::{CreateEndpoint, PageRequest, RotateSecret};
 
 #[tonic::async_trait]
 impl EndpointService for Front {
@@ -22,11 +22,36 @@ impl EndpointService for Front {
             merchant_id: messages::said(message.merchant_id),
             url: message.url,
             event_types: message.event_types,
+            signature_scheme: messages::said(message.signature_scheme),
+            secret: messages::said(message.secret),
+            headers: message.headers.into_iter().collect(),
+            send_traceparent: message.send_traceparent,
         };
         let created = self.operations.create_endpoint(&call, endpoint).await?;
         Ok(Response::new(CreateEndpointResponse {
             endpoint: Some(messages::endpoint(created.endpoint)),
-            secret: created.secret.reveal().as_str().to_owned(),
+            secret: created.secrets.secret_text(),
+            public_key: created.secrets.public_key.unwrap_or_default(),
+        }))
+    }
+
+    async fn rotate_secret(
+        &self,
+        request: Request<RotateSecretRequest>,
+    ) -> Result<Response<RotateSecretResponse>, Status> {
+        let (call, message) = call_of(request)?;
+        let rotation = RotateSecret {
+            id: message.id,
+            overlap_s: message.overlap_s,
+            signature_scheme: messages::said(message.signature_scheme),
+            secret: messages::said(message.secret),
+        };
+        let rotated = self.operations.rotate_secret(&call, rotation).await?;
+        Ok(Response::new(RotateSecretResponse {
+            id: rotated.endpoint_id.to_string(),
+            secret: rotated.secrets.secret_text(),
+            public_key: rotated.secrets.public_key.unwrap_or_default(),
+            previous_until: messages::timestamp(rotated.previous_until),
         }))
     }
 

@@ -68,6 +68,9 @@ pub(super) fn endpoint(endpoint: Endpoint) -> v1::Endpoint {
         event_types: endpoint.event_types.into_iter().map(Into::into).collect(),
         created_at: timestamp(endpoint.created_at),
         updated_at: timestamp(endpoint.updated_at),
+        signature_scheme: endpoint.signature_scheme,
+        header_names: endpoint.header_names,
+        send_traceparent: endpoint.send_traceparent,
     }
 }
 

@@ -9,7 +9,7 @@ use store::{Endpoint, Merchant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::operations::{CreatedEndpoint, Page};
+use crate::operations::{CreatedEndpoint, Page, Rotated};
 use crate::refusal::{self, Refusal};
 
 #[derive(Serialize)]
@@ -42,6 +42,9 @@ pub(super) struct EndpointAnswer {
     merchant_id: String,
     url: String,
     event_types: Vec<String>,
+    signature_scheme: String,
+    header_names: Vec<String>,
+    send_traceparent: bool,
     created_at: String,
     updated_at: String,
 }
@@ -50,8 +53,18 @@ pub(super) struct EndpointAnswer {
 pub(super) struct CreatedEndpointAnswer {
     #[serde(flatten)]
     endpoint: EndpointAnswer,
-    /// Shown here and nowhere else.
-    secret: String,
+    /// Shown here and nowhere else; none when there is only a key pair.
+    secret: Option<String>,
+    public_key: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct RotatedAnswer {
+    id: String,
+    /// Shown here and nowhere else; none when there is only a key pair.
+    secret: Option<String>,
+    public_key: Option<String>,
+    previous_until: String,
 }
 
 #[derive(Serialize)]
@@ -117,6 +130,9 @@ impl From<Endpoint> for EndpointAnswer {
             merchant_id: endpoint.merchant_id.into(),
             url: endpoint.url,
             event_types: endpoint.event_types.into_iter().map(Into::into).collect(),
+            signature_scheme: endpoint.signature_scheme,
+            header_names: endpoint.header_names,
+            send_traceparent: endpoint.send_traceparent,
             created_at: rfc3339(endpoint.created_at),
             updated_at: rfc3339(endpoint.updated_at),
         }
@@ -127,7 +143,19 @@ impl From<CreatedEndpoint> for CreatedEndpointAnswer {
     fn from(created: CreatedEndpoint) -> Self {
         Self {
             endpoint: created.endpoint.into(),
-            secret: created.secret.reveal().as_str().to_owned(),
+            secret: Some(created.secrets.secret_text()).filter(|text| !text.is_empty()),
+            public_key: created.secrets.public_key,
+        }
+    }
+}
+
+impl From<Rotated> for RotatedAnswer {
+    fn from(rotated: Rotated) -> Self {
+        Self {
+            id: rotated.endpoint_id.to_string(),
+            secret: Some(rotated.secrets.secret_text()).filter(|text| !text.is_empty()),
+            public_key: rotated.secrets.public_key,
+            previous_until: rfc3339(rotated.previous_until),
         }
     }
 }

@@ -80,6 +80,34 @@ impl Fields {
         }
     }
 
+    /// True or false; absent and null are none.
+    pub(super) fn truth(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Bool(truth)) => Ok(Some(truth)),
+            Some(_) => Err(Refusal::invalid(name, "must be true or false")),
+        }
+    }
+
+    /// An object of texts; absent and null are empty.
+    pub(super) fn texts_by_name(
+        &mut self,
+        name: &str,
+    ) -> Result<BTreeMap<String, String>, Refusal> {
+        let refused = || Refusal::invalid(name, "must be an object of texts");
+        match self.take(name) {
+            None => Ok(BTreeMap::new()),
+            Some(Value::Object(values)) => values
+                .into_iter()
+                .map(|(key, value)| match value {
+                    Value::String(text) => Ok((key, text)),
+                    _ => Err(refused()),
+                })
+                .collect(),
+            Some(_) => Err(refused()),
+        }
+    }
+
     /// Nothing must be left: a field with a typing error in its name would silently do nothing.
     pub(super) fn end(self, known: &[&str]) -> Result<(), Refusal> {
         let Some(name) = self.0.keys().next() else { return Ok(()) };

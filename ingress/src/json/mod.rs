@@ -23,12 +23,14 @@ pub(crate) use server::serve;
 
 use self::answers::{
     CreatedEndpointAnswer, EndpointAnswer, EndpointsAnswer, MerchantAnswer, PaymentAnswer,
-    PaymentsAnswer,
+    PaymentsAnswer, RotatedAnswer,
 };
 use self::fields::Fields;
 use crate::call::{Call, span_of};
 use crate::limits::{REQUEST_BYTES_MAX, REQUEST_TIMEOUT};
-use crate::operations::{CreateEndpoint, CreateMerchant, CreatePayment, Operations, PageRequest};
+use crate::operations::{
+    CreateEndpoint, CreateMerchant, CreatePayment, Operations, PageRequest, RotateSecret,
+};
 use crate::refusal::Refusal;
 
 type Id = Result<Path<String>, PathRejection>;
@@ -44,6 +46,7 @@ pub(crate) fn routes(operations: Operations) -> Router {
         .route("/v1/merchants", post(create_merchant))
         .route("/v1/endpoints", post(create_endpoint).get(list_endpoints))
         .route("/v1/endpoints/{id}", get(get_endpoint))
+        .route("/v1/endpoints/{id}/rotate-secret", post(rotate_secret))
         .method_not_allowed_fallback(async || Refusal::NoSuchMethod)
         .layer(middleware::from_fn(traced))
         .fallback(async || Refusal::NoSuchPath)
@@ -121,9 +124,37 @@ async fn create_endpoint(
         merchant_id: fields.text("merchant_id")?,
         url: fields.text("url")?.unwrap_or_default(),
         event_types: fields.texts("event_types")?,
+        signature_scheme: fields.text("signature_scheme")?,
+        secret: fields.text("secret")?,
+        headers: fields.texts_by_name("headers")?,
+        send_traceparent: fields.truth("send_traceparent")?.unwrap_or_default(),
     };
-    fields.end(&["merchant_id", "url", "event_types"])?;
+    fields.end(&[
+        "merchant_id",
+        "url",
+        "event_types",
+        "signature_scheme",
+        "secret",
+        "headers",
+        "send_traceparent",
+    ])?;
     created(operations.create_endpoint(&call, endpoint).await?)
+}
+
+async fn rotate_secret(
+    State(operations): State<Operations>,
+    id: Id,
+    request: Request,
+) -> Answer<RotatedAnswer> {
+    let (call, mut fields) = read(request).await?;
+    let rotation = RotateSecret {
+        id: path_id(id)?,
+        overlap_s: fields.integer("overlap_s")?,
+        signature_scheme: fields.text("signature_scheme")?,
+        secret: fields.text("secret")?,
+    };
+    fields.end(&["overlap_s", "signature_scheme", "secret"])?;
+    ok(operations.rotate_secret(&call, rotation).await?)
 }
 
 async fn get_endpoint(State(operations): State<Operations>, id: Id) -> Answer<EndpointAnswer> {

@@ -1,17 +1,20 @@
-//! Endpoints: made with their first secret, shown without it.
+//! Endpoints: made with their first secrets, shown without them.
 //!
-//! The secret leaves this file once for each creation (and for a repeat of it under the same
-//! idempotency key), sealed for the database and in the clear for the caller; it is in no log.
+//! Headers of the merchant's own may be credentials: they are sealed, and only their names are
+//! shown. What is written and what is answered never holds a secret in the clear but the one that
+//! was just made.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use delivery::secrets::{KeyRing, Sealed, Secret};
+use delivery::CustomHeaders;
+use delivery::secrets::{KeyRing, Sealed};
 use domain::guard::{AllowedNetworks, CanonicalUrl, UrlPolicy, check_url};
 use domain::{EndpointId, EventType, MerchantId};
 use serde_json::json;
 use store::{Endpoint, FIRST_SECRET_VERSION, NewEndpoint, SealedSecret, Written};
 use uuid::Uuid;
 
+use super::secrets::{Scheme, Secrets, ShownSecrets};
 use super::{Operations, Page, PageRequest, done, id, merchant_or_demo};
 use crate::call::{Call, digest_of};
 use crate::limits::EVENT_TYPES_MAX;
@@ -25,67 +28,89 @@ pub(crate) struct EndpointPolicy {
     pub keys: KeyRing,
 }
 
-/// An endpoint as a caller asks for it, not yet parsed.
-#[derive(Debug, Clone, Default)]
+/// An endpoint as a caller asks for it, not yet parsed. Not `Debug`: it may hold secrets.
+#[derive(Clone, Default)]
 pub(crate) struct CreateEndpoint {
     pub merchant_id: Option<String>,
     pub url: String,
     /// Empty: every event of the merchant.
     pub event_types: Vec<String>,
+    /// None: `v1`, or that of the secret.
+    pub signature_scheme: Option<String>,
+    /// The merchant's own secret; none: a new one.
+    pub secret: Option<String>,
+    /// Headers of the merchant's own.
+    pub headers: BTreeMap<String, String>,
+    pub send_traceparent: bool,
 }
 
-/// An endpoint that was made, and its secret. Not `Debug`: the secret is shown to its owner only.
+/// An endpoint that was made, and its secrets. Not `Debug`: they are shown to their owner only.
 pub(crate) struct CreatedEndpoint {
     pub endpoint: Endpoint,
-    /// `whsec_…`
-    pub secret: Secret,
+    pub secrets: ShownSecrets,
 }
 
 struct Parsed {
     merchant_id: MerchantId,
     url: CanonicalUrl,
     event_types: Vec<EventType>,
+    secrets: Secrets,
+    headers: CustomHeaders,
+    send_traceparent: bool,
+    digest: [u8; 32],
 }
 
 impl CreateEndpoint {
     fn parse(self, policy: &EndpointPolicy) -> Result<Parsed, Refusal> {
-        Ok(Parsed {
-            merchant_id: merchant_or_demo(self.merchant_id)?,
-            url: endpoint_url(&self.url, policy)?,
-            event_types: event_types(self.event_types)?,
-        })
+        let headers = CustomHeaders::from_map(&self.headers)?;
+        let secrets =
+            Secrets::make(self.signature_scheme.as_deref(), self.secret.as_deref(), Scheme::V1)?;
+        let merchant_id = merchant_or_demo(self.merchant_id)?;
+        let url = endpoint_url(&self.url, policy)?;
+        let event_types = event_types(self.event_types)?;
+        let digest = digest_of(&json!({
+            "merchant_id": merchant_id.as_str(),
+            "url": url.as_str(),
+            "event_types": event_types,
+            "signature_scheme": secrets.scheme.as_str(),
+            "secret": self.secret,
+            "headers": self.headers,
+            "send_traceparent": self.send_traceparent,
+        }));
+        let send_traceparent = self.send_traceparent;
+        Ok(Parsed { merchant_id, url, event_types, secrets, headers, send_traceparent, digest })
     }
 }
 
 impl Operations {
-    /// Makes an endpoint and its first secret.
+    /// Makes an endpoint and its first secrets.
     pub(crate) async fn create_endpoint(
         &self,
         call: &Call,
         request: CreateEndpoint,
     ) -> Result<CreatedEndpoint, Refusal> {
-        let Parsed { merchant_id, url, event_types } = request.parse(&self.policy)?;
-        let digest = digest_of(&json!({
-            "merchant_id": merchant_id.as_str(),
-            "url": url.as_str(),
-            "event_types": event_types,
-        }));
+        let parsed = request.parse(&self.policy)?;
         let id = EndpointId::from(Uuid::now_v7());
-        let secret = Secret::generate().map_err(Refusal::internal)?;
-        let sealed = self.seal(&secret, id)?;
+        let headers = self.seal_headers(&parsed.headers, id)?;
         let new = NewEndpoint {
             id,
-            merchant_id: &merchant_id,
-            url: url.as_str(),
-            event_types: &event_types,
-            secret: &sealed,
+            merchant_id: &parsed.merchant_id,
+            url: parsed.url.as_str(),
+            event_types: &parsed.event_types,
+            signature_scheme: parsed.secrets.scheme.as_str(),
+            secrets: &self.seal_all(&parsed.secrets.all, id, FIRST_SECRET_VERSION)?,
+            header_names: &parsed.headers.names(),
+            headers: headers.as_ref(),
+            send_traceparent: parsed.send_traceparent,
         };
         self.bounded(async {
-            match self.store.create_endpoint(&call.write(&digest), &new).await? {
-                Written::Now(endpoint) => Ok(CreatedEndpoint { endpoint, secret }),
+            match self.store.create_endpoint(&call.write(&parsed.digest), &new).await? {
+                Written::Now(endpoint) => {
+                    Ok(CreatedEndpoint { endpoint, secrets: parsed.secrets.all.into() })
+                }
                 Written::Before(endpoint) => {
-                    let secret = self.first_secret(endpoint.id).await?;
-                    Ok(CreatedEndpoint { endpoint, secret })
+                    let secrets = self.shown_again(endpoint.id, FIRST_SECRET_VERSION).await?;
+                    Ok(CreatedEndpoint { endpoint, secrets })
                 }
                 other => Err(match done(other) {
                     Err(refusal) => refusal,
@@ -114,20 +139,17 @@ impl Operations {
         .await
     }
 
-    fn seal(&self, secret: &Secret, id: EndpointId) -> Result<SealedSecret, Refusal> {
+    fn seal_headers(
+        &self,
+        headers: &CustomHeaders,
+        id: EndpointId,
+    ) -> Result<Option<SealedSecret>, Refusal> {
+        if headers.is_empty() {
+            return Ok(None);
+        }
         let Sealed { key_id, ciphertext } =
-            self.policy.keys.seal(secret, id, FIRST_SECRET_VERSION).map_err(Refusal::internal)?;
-        Ok(SealedSecret { key_id, ciphertext })
-    }
-
-    /// A repeat gets the secret that the first answer had: the database has it sealed only.
-    async fn first_secret(&self, id: EndpointId) -> Result<Secret, Refusal> {
-        let kept = self.store.sealed_secret(id, FIRST_SECRET_VERSION).await?;
-        let SealedSecret { key_id, ciphertext } = kept.ok_or_else(|| {
-            Refusal::State("the endpoint was made, and its first secret is no longer kept".into())
-        })?;
-        let sealed = Sealed { key_id, ciphertext };
-        self.policy.keys.open(&sealed, id, FIRST_SECRET_VERSION).map_err(Refusal::internal)
+            self.policy.keys.seal_headers(headers, id).map_err(Refusal::internal)?;
+        Ok(Some(SealedSecret { key_id, ciphertext }))
     }
 }
 

@@ -8,6 +8,7 @@ mod endpoints;
 mod merchants;
 mod page;
 mod payments;
+mod secrets;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(crate) use endpoints::{CreateEndpoint, CreatedEndpoint, EndpointPolicy};
 pub(crate) use merchants::CreateMerchant;
 pub(crate) use page::{Page, PageRequest};
 pub(crate) use payments::CreatePayment;
+pub(crate) use secrets::{RotateSecret, Rotated};
 
 use crate::limits::{REQUEST_TIMEOUT, REQUESTS_AT_ONCE_MAX};
 use crate::refusal::Refusal;

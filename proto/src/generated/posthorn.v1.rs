@@ -20,8 +20,17 @@ pub struct Endpoint {
     /// When its configuration last changed.
     #[prost(message, optional, tag = "6")]
     pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Which signatures its webhooks carry: `v1` (HMAC-SHA256), `v1a` (ed25519) or `both`.
+    #[prost(string, tag = "20")]
+    pub signature_scheme: ::prost::alloc::string::String,
+    /// The names of the headers of its own. Their values may be credentials and are not shown.
+    #[prost(string, repeated, tag = "21")]
+    pub header_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Does it get our trace context, as the header `traceparent`?
+    #[prost(bool, tag = "22")]
+    pub send_traceparent: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateEndpointRequest {
     /// Whose it is: an existing merchant. Empty: `demo`.
     #[prost(string, tag = "1")]
@@ -33,15 +42,66 @@ pub struct CreateEndpointRequest {
     /// payment.succeeded. Empty: every event of the merchant.
     #[prost(string, repeated, tag = "3")]
     pub event_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// `v1`, `v1a` or `both`. Empty: `v1`, or the kind of the secret.
+    #[prost(string, tag = "20")]
+    pub signature_scheme: ::prost::alloc::string::String,
+    /// The merchant's own secret: `whsec_…` (24 to 64 random bytes) or `whsk_…`. Empty: a new one.
+    #[prost(string, tag = "21")]
+    pub secret: ::prost::alloc::string::String,
+    /// Headers that its requests carry beside ours, at most 10. None may replace one of ours, frame
+    /// the request or route it.
+    #[prost(map = "string, string", tag = "22")]
+    pub headers: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Send our trace context, as the header `traceparent`.
+    #[prost(bool, tag = "23")]
+    pub send_traceparent: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateEndpointResponse {
     /// The endpoint.
     #[prost(message, optional, tag = "1")]
     pub endpoint: ::core::option::Option<Endpoint>,
-    /// With which its webhooks are signed: `whsec_…`. It is shown here and nowhere else.
+    /// With which its webhooks are signed: `whsec_…`. It is shown here and nowhere else. Empty when
+    /// the scheme is `v1a`.
     #[prost(string, tag = "2")]
     pub secret: ::prost::alloc::string::String,
+    /// With which `v1a` signatures are verified: `whpk_…`. Empty when the scheme is `v1`.
+    #[prost(string, tag = "20")]
+    pub public_key: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateSecretRequest {
+    /// `ep_` and a UUID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// How much longer the secrets that are there sign, 0 to 604800 (7 days). Absent: 86400 (a day).
+    /// 0: they end at once, for when one was stolen.
+    #[prost(int64, optional, tag = "2")]
+    pub overlap_s: ::core::option::Option<i64>,
+    /// `v1`, `v1a` or `both`. Empty: as it is, or the kind of the secret.
+    #[prost(string, tag = "3")]
+    pub signature_scheme: ::prost::alloc::string::String,
+    /// The merchant's own secret. Empty: a new one.
+    #[prost(string, tag = "4")]
+    pub secret: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateSecretResponse {
+    /// The endpoint's id.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The new secret, `whsec_…`. It is shown here and nowhere else. Empty when the scheme is `v1a`.
+    #[prost(string, tag = "2")]
+    pub secret: ::prost::alloc::string::String,
+    /// With which new `v1a` signatures are verified: `whpk_…`. Empty when the scheme is `v1`.
+    #[prost(string, tag = "3")]
+    pub public_key: ::prost::alloc::string::String,
+    /// The secrets that were there sign until then, at the latest.
+    #[prost(message, optional, tag = "4")]
+    pub previous_until: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetEndpointRequest {
@@ -244,6 +304,33 @@ pub mod endpoint_service_client {
                 .insert(GrpcMethod::new("posthorn.v1.EndpointService", "List"));
             self.inner.unary(req, path, codec).await
         }
+        /// Puts new secrets in the place of those that are there. New and old ones both sign until the
+        /// overlap is over. At most 3 secrets of a kind are live. Idempotent by the metadata
+        /// `idempotency-key`.
+        pub async fn rotate_secret(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateSecretRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateSecretResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/posthorn.v1.EndpointService/RotateSecret",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("posthorn.v1.EndpointService", "RotateSecret"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -282,6 +369,16 @@ pub mod endpoint_service_server {
             request: tonic::Request<super::ListEndpointsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListEndpointsResponse>,
+            tonic::Status,
+        >;
+        /// Puts new secrets in the place of those that are there. New and old ones both sign until the
+        /// overlap is over. At most 3 secrets of a kind are live. Idempotent by the metadata
+        /// `idempotency-key`.
+        async fn rotate_secret(
+            &self,
+            request: tonic::Request<super::RotateSecretRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateSecretResponse>,
             tonic::Status,
         >;
     }
@@ -482,6 +579,51 @@ pub mod endpoint_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/posthorn.v1.EndpointService/RotateSecret" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateSecretSvc<T: EndpointService>(pub Arc<T>);
+                    impl<
+                        T: EndpointService,
+                    > tonic::server::UnaryService<super::RotateSecretRequest>
+                    for RotateSecretSvc<T> {
+                        type Response = super::RotateSecretResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateSecretRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EndpointService>::rotate_secret(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateSecretSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

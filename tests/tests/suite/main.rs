@@ -4,11 +4,14 @@
 //! its own. Those that kill something have another, one after the other.
 
 mod burst;
+mod canary;
 mod crash;
 mod fronts;
 mod grpc;
 mod path;
 mod records;
+mod secrets;
+mod shown;
 mod timers;
 mod turn;
 mod up;

@@ -15,6 +15,7 @@ use domain::EndpointId;
 use zeroize::Zeroizing;
 
 use super::secret::{Secret, SecretError};
+use crate::headers::CustomHeaders;
 
 /// Bytes of the nonce in front of a ciphertext. XChaCha20's are long enough to be drawn at random.
 const NONCE_LENGTH: usize = 24;
@@ -27,8 +28,12 @@ const KEY_ID_LENGTH_MAX: usize = 32;
 /// Most keys of a ring: each is one more that a thief could use.
 const KEYS_MAX: usize = 16;
 
-/// Says what is sealed; another purpose would have another word.
-const PURPOSE: &[u8] = b"posthorn endpoint secret v1";
+/// What is sealed: what was sealed as one thing never opens as another.
+const SECRET: &[u8] = b"posthorn endpoint secret v1";
+const HEADERS: &[u8] = b"posthorn endpoint headers v1";
+
+/// An endpoint's headers have no versions.
+const NO_VERSION: i32 = 0;
 
 /// The keys, the sealing one first.
 pub struct KeyRing(Vec<SealingKey>);
@@ -85,6 +90,9 @@ pub enum SealError {
     /// It opened and is no secret.
     #[error("what was sealed is no secret")]
     NotASecret(#[from] SecretError),
+    /// It opened and is no set of headers.
+    #[error("what was sealed is no set of headers")]
+    NotHeaders,
     /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes")]
     NoRandomness,
@@ -140,17 +148,7 @@ impl KeyRing {
         endpoint_id: EndpointId,
         version: i32,
     ) -> Result<Sealed, SealError> {
-        let key = &self.0[0];
-        let mut nonce = [0; NONCE_LENGTH];
-        getrandom::fill(&mut nonce).map_err(|_| SealError::NoRandomness)?;
-        let aad = associated_data(endpoint_id, version, &key.id);
-        let text = secret.reveal();
-        let payload = Payload { msg: text.as_bytes(), aad: &aad };
-        let ciphertext = key
-            .cipher()
-            .encrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| SealError::Damaged(key.id.clone()))?;
-        Ok(Sealed { key_id: key.id.clone(), ciphertext: [&nonce[..], &ciphertext].concat() })
+        self.seal_bytes(secret.reveal().as_bytes(), SECRET, endpoint_id, version)
     }
 
     /// Opens what was sealed for this version of this endpoint.
@@ -160,6 +158,57 @@ impl KeyRing {
         endpoint_id: EndpointId,
         version: i32,
     ) -> Result<Secret, SealError> {
+        let text = self.open_bytes(sealed, SECRET, endpoint_id, version)?;
+        let damaged = || SealError::Damaged(sealed.key_id.clone());
+        Ok(std::str::from_utf8(&text).map_err(|_| damaged())?.parse()?)
+    }
+
+    /// Seals an endpoint's headers: their values may be credentials.
+    pub fn seal_headers(
+        &self,
+        headers: &CustomHeaders,
+        endpoint_id: EndpointId,
+    ) -> Result<Sealed, SealError> {
+        let json = serde_json::to_vec(&headers.to_map()).map_err(|_| SealError::NotHeaders)?;
+        self.seal_bytes(&Zeroizing::new(json), HEADERS, endpoint_id, NO_VERSION)
+    }
+
+    /// Opens an endpoint's headers.
+    pub fn open_headers(
+        &self,
+        sealed: &Sealed,
+        endpoint_id: EndpointId,
+    ) -> Result<CustomHeaders, SealError> {
+        let json = self.open_bytes(sealed, HEADERS, endpoint_id, NO_VERSION)?;
+        let map = serde_json::from_slice(&json).map_err(|_| SealError::NotHeaders)?;
+        CustomHeaders::from_map(&map).map_err(|_| SealError::NotHeaders)
+    }
+
+    fn seal_bytes(
+        &self,
+        bytes: &[u8],
+        purpose: &[u8],
+        endpoint_id: EndpointId,
+        version: i32,
+    ) -> Result<Sealed, SealError> {
+        let key = &self.0[0];
+        let mut nonce = [0; NONCE_LENGTH];
+        getrandom::fill(&mut nonce).map_err(|_| SealError::NoRandomness)?;
+        let aad = associated_data(purpose, endpoint_id, version, &key.id);
+        let ciphertext = key
+            .cipher()
+            .encrypt(&XNonce::from(nonce), Payload { msg: bytes, aad: &aad })
+            .map_err(|_| SealError::Damaged(key.id.clone()))?;
+        Ok(Sealed { key_id: key.id.clone(), ciphertext: [&nonce[..], &ciphertext].concat() })
+    }
+
+    fn open_bytes(
+        &self,
+        sealed: &Sealed,
+        purpose: &[u8],
+        endpoint_id: EndpointId,
+        version: i32,
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let damaged = || SealError::Damaged(sealed.key_id.clone());
         let key = self
             .0
@@ -168,14 +217,11 @@ impl KeyRing {
             .ok_or_else(|| SealError::UnknownKey(sealed.key_id.clone()))?;
         let (nonce, ciphertext) =
             sealed.ciphertext.split_first_chunk::<NONCE_LENGTH>().ok_or_else(damaged)?;
-        let aad = associated_data(endpoint_id, version, &key.id);
-        let text = key
-            .cipher()
+        let aad = associated_data(purpose, endpoint_id, version, &key.id);
+        key.cipher()
             .decrypt(&XNonce::from(*nonce), Payload { msg: ciphertext, aad: &aad })
             .map(Zeroizing::new)
-            .map_err(|_| damaged())?;
-        let text = std::str::from_utf8(&text).map_err(|_| damaged())?;
-        Ok(text.parse()?)
+            .map_err(|_| damaged())
     }
 }
 
@@ -199,10 +245,11 @@ fn is_key_id(id: &str) -> bool {
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-/// Everything but the last part has a fixed length, so no two triples give the same bytes.
-fn associated_data(endpoint_id: EndpointId, version: i32, key_id: &str) -> Vec<u8> {
+/// No purpose begins another, and what lies between it and the last part has a fixed length: no
+/// two of these give the same bytes.
+fn associated_data(purpose: &[u8], endpoint_id: EndpointId, version: i32, key_id: &str) -> Vec<u8> {
     let version = version.to_be_bytes();
-    [PURPOSE, endpoint_id.uuid().as_bytes(), &version, key_id.as_bytes()].concat()
+    [purpose, endpoint_id.uuid().as_bytes(), &version, key_id.as_bytes()].concat()
 }
 
 impl fmt::Debug for KeyRing {
@@ -250,6 +297,20 @@ mod tests {
             bent.ciphertext.truncate(index);
             assert_eq!(ring.open(&bent, endpoint(1), 3).err(), damaged);
         }
+    }
+
+    #[test]
+    fn headers_open_as_headers_of_their_endpoint_and_as_nothing_else() {
+        let (ring, _) = ring(&["k1"]);
+        let headers = CustomHeaders::parse([("authorization", "Bearer hunter2"), ("x-shop", "7")])
+            .expect("headers");
+        let sealed = ring.seal_headers(&headers, endpoint(1)).expect("sealed");
+        assert_eq!(ring.open_headers(&sealed, endpoint(1)), Ok(headers));
+        assert!(ring.open_headers(&sealed, endpoint(2)).is_err());
+        assert!(ring.open(&sealed, endpoint(1), NO_VERSION).is_err());
+        let secret = Secret::generate().expect("random bytes");
+        let sealed = ring.seal(&secret, endpoint(1), NO_VERSION).expect("sealed");
+        assert!(ring.open_headers(&sealed, endpoint(1)).is_err());
     }
 
     #[test]

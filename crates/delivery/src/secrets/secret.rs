@@ -75,6 +75,9 @@ pub enum SecretError {
     /// Too short to be safe or longer than the specification allows.
     #[error("a whsec_ secret has 24 to 64 bytes, not {0}")]
     Length(usize),
+    /// Written by hand rather than drawn at random.
+    #[error("a secret must be random bytes; this one repeats the same few")]
+    Weak,
     /// Not an ed25519 key pair.
     #[error("a whsk_ secret is a 32-byte seed followed by its 32-byte public key")]
     KeyPair,
@@ -96,6 +99,16 @@ impl Secret {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *seed).map_err(|_| SecretError::NoRandomness)?;
         Ok(Self(Key::Asymmetric(Box::new(SigningKey::from_bytes(&seed)))))
+    }
+
+    /// A secret of the merchant's own. It must also look as if it had been drawn at random.
+    pub fn import(text: &str) -> Result<Self, SecretError> {
+        let secret: Self = text.parse()?;
+        let is_random = match &secret.0 {
+            Key::Symmetric(bytes) => looks_random(bytes),
+            Key::Asymmetric(key) => looks_random(key.as_bytes()),
+        };
+        if is_random { Ok(secret) } else { Err(SecretError::Weak) }
     }
 
     /// The secret as text, to be shown to its owner once.
@@ -176,6 +189,13 @@ impl FromStr for Secret {
     }
 }
 
+/// 24 random bytes have fewer than 13 different ones less than once in 10^14 times.
+const DIFFERENT_BYTES_MIN: usize = 13;
+
+fn looks_random(bytes: &[u8]) -> bool {
+    bytes.iter().collect::<std::collections::BTreeSet<_>>().len() >= DIFFERENT_BYTES_MIN
+}
+
 fn hmac_of(key: &[u8], content: &[u8]) -> Hmac<Sha256> {
     #[allow(clippy::expect_used, reason = "HMAC takes keys of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is a key");
@@ -251,6 +271,18 @@ mod tests {
         ];
         for (text, error) in cases {
             assert_eq!(text.parse::<Secret>().err(), Some(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_imported_secret_looks_as_if_it_were_drawn_at_random() {
+        for bytes in [[7; 32], std::array::from_fn(|n| b'a' + u8::try_from(n % 10).unwrap())] {
+            let text = format!("whsec_{}", STANDARD.encode(bytes));
+            assert_eq!(Secret::import(&text).err(), Some(SecretError::Weak), "{text}");
+        }
+        assert!(Secret::import(PAIR).is_ok());
+        for _ in 0..100 {
+            assert!(Secret::import(&Secret::generate().expect("random bytes").reveal()).is_ok());
         }
     }
 

@@ -40,6 +40,10 @@ pub struct EndpointConfig {
     pub ordering: Ordering,
     /// Its clocks.
     pub policy: Policy,
+    /// Headers of the merchant's own, sealed; none when there are none.
+    pub headers: Option<SealedSecret>,
+    /// Does the merchant get our trace context?
+    pub send_traceparent: bool,
     /// Changes with every change of the above.
     pub config_version: i64,
 }
@@ -108,12 +112,20 @@ fn look_of(row: &PgRow) -> Result<Look, StoreError> {
             url: row.try_get("url")?,
             ordering: Ordering::try_from(row.try_get::<&str, _>("ordering")?).map_err(endpoints)?,
             policy: row.try_get::<Json<Policy>, _>("policy")?.0,
+            headers: headers_of(row)?,
+            send_traceparent: row.try_get("send_traceparent")?,
             config_version: row.try_get("config_version")?,
         },
         secrets: secrets_of(row)?,
         due: due_of(row)?,
         next_due: row.try_get("next_due")?,
     })
+}
+
+fn headers_of(row: &PgRow) -> Result<Option<SealedSecret>, StoreError> {
+    let key_id: Option<String> = row.try_get("headers_key_id")?;
+    let ciphertext: Option<Vec<u8>> = row.try_get("headers_ciphertext")?;
+    Ok(key_id.zip(ciphertext).map(|(key_id, ciphertext)| SealedSecret { key_id, ciphertext }))
 }
 
 fn secrets_of(row: &PgRow) -> Result<Vec<LiveSecret>, StoreError> {
