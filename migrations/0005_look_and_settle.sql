@@ -15,7 +15,7 @@ create function look(p_endpoint uuid, p_limit int, p_fence uuid)
         next_due timestamptz,
         ids uuid[], event_ids uuid[], event_types text[], object_ids text[],
         occurred_ats timestamptz[], traceparents text[],
-        attempts int[], refusals int[], first_attempt_ats timestamptz[]
+        attempts int[], refusals int[], first_attempt_ats timestamptz[], poisonous bool[]
     )
     language plpgsql volatile
     -- A plan made while nothing waited must still be right when a hundred thousand do.
@@ -57,9 +57,10 @@ begin
                 and (s.expires_at is null or s.expires_at > looked_at);
         select array_agg(d.id), array_agg(d.event_id), array_agg(d.event_type),
                array_agg(d.object_id), array_agg(d.occurred_at), array_agg(d.traceparent),
-               array_agg(d.attempts), array_agg(d.refusals), array_agg(d.first_attempt_at)
+               array_agg(d.attempts), array_agg(d.refusals), array_agg(d.first_attempt_at),
+               array_agg(d.poisonous)
             into ids, event_ids, event_types, object_ids, occurred_ats, traceparents,
-                attempts, refusals, first_attempt_ats
+                attempts, refusals, first_attempt_ats, poisonous
             from (
                 -- In line and back in line, each by an index of its own, merged by sequence.
                 select * from (
@@ -92,6 +93,8 @@ create function settle(
     -- finish, step_aside or stay; then its particulars.
     p_disposition text, p_refused boolean,
     p_finished_state text, p_finished_reason text, p_next_attempt_at timestamptz,
+    -- Deliveries that failed while others got through: their 5xx are refusals from now on.
+    p_poisonous uuid[],
     -- The journal's new events, in order, and their fold; no events, no change.
     p_schema_version int, p_events jsonb, p_events_at timestamptz,
     p_state jsonb, p_may_send boolean, p_not_before timestamptz
@@ -156,6 +159,11 @@ begin
             next_attempt_at = case p_disposition when 'step_aside' then p_next_attempt_at
                 else d.next_attempt_at end
         where d.id = p_delivery;
+    end if;
+
+    if p_poisonous <> '{}' then
+        update deliveries d set poisonous = true
+            where d.id = any (p_poisonous) and d.endpoint_id = p_endpoint;
     end if;
 
     if event_count > 0 then

@@ -21,6 +21,8 @@ pub(crate) struct SliceReport {
     pub(crate) delivered: u32,
     /// Its look filled its limit, or it stopped before the end of what was due.
     pub(crate) more: bool,
+    /// The whole endpoint waits: for its time, or for an operator.
+    pub(crate) waits: bool,
     /// Until when everything waits, in milliseconds since 1970.
     pub(crate) waits_until_ms: Option<i64>,
     /// When the next delivery that stepped aside comes back.
@@ -45,6 +47,7 @@ impl SliceReport {
             attempts: 0,
             delivered: 0,
             more: false,
+            waits: false,
             waits_until_ms: None,
             next_due_ms: None,
             stuck: None,
@@ -54,16 +57,13 @@ impl SliceReport {
 
     /// What the wake's rule needs to know of it.
     pub(crate) fn end(&self) -> SliceEnd {
-        let may_send = self.view.as_ref().is_none_or(|view| view.status == "active");
-        SliceEnd {
-            more: self.more,
-            waits: self.waits_until_ms.is_some() || self.stuck.is_some() || !may_send,
-        }
+        SliceEnd { more: self.more, waits: self.waits || self.stuck.is_some() }
     }
 
     /// When there is something to do again without anybody's asking.
     pub(crate) fn next_ms(&self) -> Option<i64> {
-        self.waits_until_ms.or(self.next_due_ms)
+        // One that waits for an operator has no time.
+        if self.waits { self.waits_until_ms } else { self.next_due_ms }
     }
 }
 

@@ -7,9 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use domain::endpoint::{Command, Disposition, EndpointState, Jitter, decide};
+use domain::endpoint::{
+    Command, Decision, DeliveryFacts, Disposition, EndpointState, FinishReason, Jitter, decide,
+    next_up,
+};
 use domain::{AttemptId, EndpointId};
-use store::{AttemptRow, DueDelivery, Look, Settled, Settlement, StoreError};
+use futures::stream::{FuturesUnordered, StreamExt};
+use store::{AttemptRow, DueDelivery, Settled, Settlement, StoreError};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -37,12 +41,9 @@ pub(crate) struct FenceLost {
 
 /// A slice that is under way.
 struct Slice<'a> {
-    worker: &'a Worker,
-    endpoint: EndpointId,
-    invocation: &'a str,
+    turn: Turn<'a>,
     fence: Uuid,
     began: Instant,
-    look: Look,
     /// When the look was taken, by the monotonic clock.
     looked: Instant,
     /// The last look or settle.
@@ -52,15 +53,12 @@ struct Slice<'a> {
     attempts: u32,
     delivered: u32,
     next_due: Option<OffsetDateTime>,
-}
-
-/// How settling one attempt leaves the slice.
-enum Then {
-    GoOn,
-    /// Everything waits, or the endpoint's configuration is another one now.
-    Stop {
-        look_again: bool,
-    },
+    /// What is due and was not attempted yet, by sequence.
+    line: Vec<DueDelivery>,
+    /// Nothing begins any more; what is in flight is settled.
+    closed: bool,
+    /// There may be more that is due than this slice has seen or done.
+    more: bool,
 }
 
 /// Runs one slice of `endpoint`.
@@ -112,89 +110,105 @@ async fn look_and_send(
     let Some(mut look) = look else {
         return Ok(SliceReport::empty(0, elapsed_ms(began)));
     };
-    let due = std::mem::take(&mut look.due);
-    let mut more = due.len() == usize::from(LIMIT);
+    let line = std::mem::take(&mut look.due);
     let now = Instant::now();
-    let mut slice = Slice {
-        worker,
-        endpoint,
-        invocation,
+    let slice = Slice {
+        turn: Turn { worker, endpoint, invocation, look: &look },
         fence,
         began,
-        state: look.state,
-        version: look.version,
-        next_due: look.next_due,
-        look,
         looked: now,
         fresh: now,
+        state: look.state,
+        version: look.version,
         attempts: 0,
         delivered: 0,
+        next_due: look.next_due,
+        more: line.len() == usize::from(LIMIT),
+        line,
+        closed: false,
     };
-    for delivery in &due {
-        if slice.began.elapsed() > SLICE_TIME_MAX || slice.fresh.elapsed() > FRESH_FOR {
-            more = true;
-            break;
-        }
-        if let Then::Stop { look_again } = slice.deliver(delivery).await? {
-            more = look_again;
-            break;
-        }
-    }
-    Ok(slice.report(more))
+    slice.run().await
 }
 
 impl Slice<'_> {
     /// PostgreSQL's clock, as far as it has moved since the look, in its own microseconds.
     fn now(&self) -> OffsetDateTime {
-        let now = self.look.now + self.looked.elapsed();
+        let now = self.turn.look.now + self.looked.elapsed();
         now.replace_microsecond(now.microsecond()).unwrap_or(now)
     }
 
-    /// One delivery: attempt, decide, settle.
-    async fn deliver(&mut self, delivery: &DueDelivery) -> Result<Then, Ended> {
-        let plan = Plan {
+    /// Begins what the rules allow, settles what has ended, until neither is left. Serial delivery,
+    /// a single probe and lanes that are refilled are this one loop.
+    async fn run(mut self) -> Result<SliceReport, Ended> {
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            while let Some(delivery) = self.next(in_flight.len()) {
+                let (turn, plan) = (self.turn, self.plan(&delivery));
+                in_flight.push(async move {
+                    let attempt = attempt::run(turn, &delivery, &plan).await;
+                    (delivery, attempt)
+                });
+            }
+            match in_flight.next().await {
+                Some((delivery, Some(attempt))) => self.settle(&delivery, &attempt).await?,
+                // It would have begun too late.
+                Some((_, None)) => self.close(),
+                None => return Ok(self.report()),
+            }
+        }
+    }
+
+    /// Takes the delivery to attempt now out of the line, if there is one.
+    fn next(&mut self, in_flight: usize) -> Option<DueDelivery> {
+        if self.closed || self.line.is_empty() {
+            return None;
+        }
+        if self.began.elapsed() > SLICE_TIME_MAX || self.fresh.elapsed() > FRESH_FOR {
+            self.close();
+            return None;
+        }
+        let facts: Vec<DeliveryFacts> = self.line.iter().map(|delivery| delivery.facts).collect();
+        let policy = &self.turn.look.endpoint.policy;
+        let place = next_up(&self.state, policy, &facts, in_flight, self.now())?;
+        (place < self.line.len()).then(|| self.line.remove(place))
+    }
+
+    fn plan(&self, delivery: &DueDelivery) -> Plan {
+        Plan {
             id: AttemptId::from(Uuid::now_v7()),
             number: delivery.facts.attempts + 1,
             started_at: self.now(),
             fresh_until: self.fresh + FRESH_FOR,
-        };
-        let turn = Turn {
-            worker: self.worker,
-            endpoint: self.endpoint,
-            invocation: self.invocation,
-            look: &self.look,
-        };
-        let attempt = attempt::run(turn, delivery, &plan).await;
-        let Some(attempt) = attempt else { return Ok(Then::Stop { look_again: true }) };
-        self.attempts += 1;
-        self.settle(delivery, &attempt).await
+        }
     }
 
-    async fn settle(
-        &mut self,
-        delivery: &DueDelivery,
-        attempt: &AttemptRow,
-    ) -> Result<Then, Ended> {
+    /// The next slice goes on.
+    fn close(&mut self) {
+        self.closed = true;
+        self.more = true;
+    }
+
+    async fn settle(&mut self, delivery: &DueDelivery, attempt: &AttemptRow) -> Result<(), Ended> {
+        self.attempts += 1;
         let command = Command::Settle {
             delivery: delivery.facts,
-            started_at: attempt.started_at,
             outcome: attempt.outcome,
+            started_at: attempt.started_at,
         };
         let jitter = draw_jitter();
         loop {
-            let now = self.now();
-            let policy = &self.look.endpoint.policy;
-            let decision = decide(&self.state, policy, &command, now, jitter);
+            let policy = &self.turn.look.endpoint.policy;
+            let decision = decide(&self.state, policy, &command, self.now(), jitter);
             let state = decision.state_after(self.state);
             let settlement = Settlement {
-                endpoint: self.endpoint,
+                endpoint: self.turn.endpoint,
                 fence: self.fence,
                 version: self.version,
                 attempt,
                 decision: &decision,
                 state: &state,
             };
-            let store = &self.worker.store;
+            let store = &self.turn.worker.store;
             match persist("settle", || store.settle(&settlement)).await? {
                 Settled::FenceLost => return Err(Ended::FenceLost),
                 // A command came in between: decide again on what it left.
@@ -204,41 +218,45 @@ impl Slice<'_> {
                 Settled::Done { state, version, config_version } => {
                     (self.state, self.version) = (state, version);
                     self.fresh = Instant::now();
-                    return Ok(self.after(decision.disposition, config_version));
+                    self.follow(&decision, config_version);
+                    return Ok(());
                 }
             }
         }
     }
 
-    /// What the slice does after a settled attempt.
-    fn after(&mut self, disposition: Disposition, config_version: i64) -> Then {
-        match disposition {
+    /// What a settled attempt means for the rest of the slice.
+    fn follow(&mut self, decision: &Decision, config_version: i64) {
+        match decision.disposition {
             Disposition::StepAside { until, .. } => {
                 self.next_due = Some(self.next_due.map_or(until, |due| due.min(until)));
             }
-            Disposition::Finish(domain::endpoint::FinishReason::Delivered) => self.delivered += 1,
-            Disposition::Finish(_) | Disposition::Stay | Disposition::Block => {}
+            Disposition::Finish(FinishReason::Delivered) => self.delivered += 1,
+            Disposition::Finish(_) => {}
+            // It is still in line, before those that this slice has: only a look knows its place.
+            Disposition::Stay | Disposition::Block => self.close(),
         }
-        if !self.state.may_send() || self.state.waits_until(self.now()).is_some() {
-            Then::Stop { look_again: false }
-        } else if config_version != self.look.endpoint.config_version
-            || disposition == Disposition::Stay
-        {
-            Then::Stop { look_again: true }
-        } else {
-            Then::GoOn
+        for marked in decision.marks_poisonous() {
+            let in_line = self.line.iter_mut().find(|delivery| delivery.facts.id == marked);
+            if let Some(delivery) = in_line {
+                delivery.facts.poisonous = true;
+            }
+        }
+        if config_version != self.turn.look.endpoint.config_version {
+            self.close();
         }
     }
 
-    fn report(&self, more: bool) -> SliceReport {
+    fn report(&self) -> SliceReport {
         let now = self.now();
-        let merchant = self.look.endpoint.merchant_id.as_str();
+        let merchant = self.turn.look.endpoint.merchant_id.as_str();
         SliceReport {
             now_ms: millis(now),
             took_ms: elapsed_ms(self.began),
             attempts: self.attempts,
             delivered: self.delivered,
-            more,
+            more: self.more,
+            waits: self.state.waits(now),
             waits_until_ms: self.state.waits_until(now).map(millis),
             next_due_ms: self.next_due.map(millis),
             stuck: None,

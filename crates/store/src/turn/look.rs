@@ -36,9 +36,7 @@ pub struct EndpointConfig {
     pub merchant_id: MerchantId,
     /// Where it is; checked again before each connection.
     pub url: String,
-    /// In what order its deliveries go out.
-    pub ordering: Ordering,
-    /// Its clocks.
+    /// Its order and its clocks.
     pub policy: Policy,
     /// Headers of the merchant's own, sealed; none when there are none.
     pub headers: Option<SealedSecret>,
@@ -110,8 +108,9 @@ fn look_of(row: &PgRow) -> Result<Look, StoreError> {
             merchant_id: MerchantId::try_from(row.try_get::<String, _>("merchant_id")?)
                 .map_err(endpoints)?,
             url: row.try_get("url")?,
-            ordering: Ordering::try_from(row.try_get::<&str, _>("ordering")?).map_err(endpoints)?,
-            policy: row.try_get::<Json<Policy>, _>("policy")?.0,
+            policy: row.try_get::<Json<Policy>, _>("policy")?.0.with_ordering(
+                Ordering::try_from(row.try_get::<&str, _>("ordering")?).map_err(endpoints)?,
+            ),
             headers: headers_of(row)?,
             send_traceparent: row.try_get("send_traceparent")?,
             config_version: row.try_get("config_version")?,
@@ -154,6 +153,7 @@ fn due_of(row: &PgRow) -> Result<Vec<DueDelivery>, StoreError> {
     let mut refusals = column::<i32>(row, "refusals")?.into_iter();
     let mut first_attempt_ats =
         column::<Option<OffsetDateTime>>(row, "first_attempt_ats")?.into_iter();
+    let mut poisonous = column::<bool>(row, "poisonous")?.into_iter();
     let mut next = |id: Uuid| {
         let event_type = EventType::try_from(event_types.next()?).ok()?;
         Some(DueDelivery {
@@ -162,7 +162,7 @@ fn due_of(row: &PgRow) -> Result<Vec<DueDelivery>, StoreError> {
                 attempts: u32::try_from(attempts.next()?).ok()?,
                 refusals: u32::try_from(refusals.next()?).ok()?,
                 first_attempt_at: first_attempt_ats.next()?,
-                poisonous: false,
+                poisonous: poisonous.next()?,
             },
             event_id: event_ids.next()?.into(),
             event_type,

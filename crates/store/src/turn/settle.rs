@@ -68,7 +68,7 @@ pub enum Settled {
 }
 
 const SETTLE: &str = "select * from settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
-    $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)";
+    $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)";
 
 impl Store {
     /// Writes `settlement`, or says why it may not be written.
@@ -79,6 +79,7 @@ impl Store {
         let Settlement { endpoint, fence, version, attempt, decision, state } = *settlement;
         let particulars = Particulars::of(decision.disposition);
         let events_at = decision.events.last().map_or(attempt.started_at, |event| event.at());
+        let poisonous: Vec<Uuid> = decision.marks_poisonous().map(DeliveryId::uuid).collect();
         let row = sqlx::query(SETTLE)
             .bind(endpoint.uuid())
             .bind(fence)
@@ -96,6 +97,7 @@ impl Store {
             .bind(particulars.finished.map(|(state, _)| state))
             .bind(particulars.finished.map(|(_, reason)| reason))
             .bind(particulars.next_attempt_at)
+            .bind(poisonous)
             .bind(JOURNAL_SCHEMA_VERSION)
             .bind(Json(&decision.events))
             .bind(events_at)
