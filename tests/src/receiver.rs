@@ -51,8 +51,12 @@ impl Request {
     }
 }
 
+/// What a receiver does with a payment of this amount; none: as its script says.
+type Rule = fn(amount: i64) -> Option<Answer>;
+
 #[derive(Debug, Default)]
 struct Book {
+    rule: Option<Rule>,
     script: VecDeque<Answer>,
     requests: Vec<Request>,
 }
@@ -88,6 +92,11 @@ impl Receiver {
         lock(&self.book).script = answers.into_iter().collect();
     }
 
+    /// What it does with a payment, by its amount; before what its script says.
+    pub fn rule(&self, rule: Rule) {
+        lock(&self.book).rule = Some(rule);
+    }
+
     /// Every request so far.
     pub fn requests(&self) -> Vec<Request> {
         lock(&self.book).requests.clone()
@@ -121,7 +130,13 @@ async fn receive(
 ) -> StatusCode {
     let answer = {
         let mut book = lock(&book);
-        let answer = book.script.pop_front().unwrap_or(Answer::Status(200));
+        let amount = || {
+            let body: Value = serde_json::from_slice(&body).ok()?;
+            body["data"]["amount"].as_i64()
+        };
+        let ruled = book.rule.and_then(|rule| rule(amount()?));
+        let scripted = || book.script.pop_front().unwrap_or(Answer::Status(200));
+        let answer = ruled.unwrap_or_else(scripted);
         let answered = match answer {
             Answer::Status(status) => Some(status),
             Answer::Hang => None,

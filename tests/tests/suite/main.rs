@@ -8,6 +8,7 @@ mod canary;
 mod crash;
 mod fronts;
 mod grpc;
+mod orders;
 mod path;
 mod records;
 mod secrets;

@@ -216,13 +216,24 @@ async fn a_merchant_that_hangs_stops_nobody_else() -> anyhow::Result<()> {
 
 /// Makes an endpoint's clocks short enough for a test.
 pub(crate) async fn hasten(database_url: &str, endpoint: &str) -> anyhow::Result<()> {
+    configure(database_url, endpoint, "ordered").await
+}
+
+/// The same, in another order.
+pub(crate) async fn configure(
+    database_url: &str,
+    endpoint: &str,
+    ordering: &str,
+) -> anyhow::Result<()> {
     let mut db = PgConnection::connect(database_url).await?;
     let policy = json!({ "backoff_initial_ms": 200, "backoff_max_ms": 400, "schedule_s": [1, 1] });
     let changed = sqlx::query(
-        "update endpoints set policy = $2, config_version = config_version + 1 where id = $1",
+        "update endpoints set policy = $2, ordering = $3, config_version = config_version + 1
+         where id = $1",
     )
     .bind(uuid::Uuid::parse_str(endpoint.trim_start_matches("ep_"))?)
     .bind(policy)
+    .bind(ordering)
     .execute(&mut db)
     .await?;
     ensure!(changed.rows_affected() == 1, "no endpoint {endpoint}");
