@@ -275,7 +275,7 @@ mod tests {
     const OWN: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
     fn kinds(scheme: Option<&str>, own: Option<&str>) -> Vec<SignatureScheme> {
-        let secrets = Secrets::make(scheme, own, Scheme::V1).ok().expect("made");
+        let Ok(secrets) = Secrets::make(scheme, own, Scheme::V1) else { panic!("refused") };
         secrets.all.iter().map(Secret::scheme).collect()
     }
 
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_secret_of_the_merchants_own_is_taken_as_it_is_or_refused_by_name() {
-        let secrets = Secrets::make(None, Some(OWN), Scheme::V1a).ok().expect("made");
+        let Ok(secrets) = Secrets::make(None, Some(OWN), Scheme::V1a) else { panic!("refused") };
         assert_eq!(secrets.all[0].reveal().as_str(), OWN);
         for (scheme, own, field) in [
             (Some("v1a"), Some(OWN), "secret"),
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn of_a_key_pair_only_the_public_half_is_shown() {
-        let secrets = Secrets::make(Some("v1a"), None, Scheme::V1).ok().expect("made");
+        let Ok(secrets) = Secrets::make(Some("v1a"), None, Scheme::V1) else { panic!("refused") };
         let shown = ShownSecrets::from(secrets.all);
         assert_eq!(shown.secret_text(), "");
         assert!(shown.public_key.expect("a key").starts_with("whpk_"));
