@@ -156,3 +156,38 @@ fn the_document_shows_the_programs_that_are_tested() -> anyhow::Result<()> {
     ensure!(written == text, "docs/verify.md is old: run this test with POSTHORN_REGENERATE=1");
     Ok(())
 }
+
+#[test]
+fn every_test_that_the_checklist_names_exists() -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let list = std::fs::read_to_string(root.join("docs/standard-webhooks.md"))?;
+    let rows: Vec<&str> = list
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.as_bytes()[2].is_ascii_digit())
+        .collect();
+    ensure!(rows.len() == 34, "{} lines", rows.len());
+    let mut code = String::new();
+    for folder in ["crates", "ingress", "tests", "docs/verify"] {
+        read_rust(&root.join(folder), &mut code)?;
+    }
+    for name in list.split('`').skip(1).step_by(2) {
+        // Tests are sentences; a field or a file has fewer words or other characters.
+        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if name.chars().all(is_word) && name.matches('_').count() > 2 {
+            ensure!(code.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+    }
+    Ok(())
+}
+
+fn read_rust(folder: &Path, code: &mut String) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            read_rust(&path, code)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            code.push_str(&std::fs::read_to_string(&path)?);
+        }
+    }
+    Ok(())
+}
