@@ -285,7 +285,7 @@ mod tests {
             endpoint_waits_until: Some(datetime!(2026-01-01 00:01:00 UTC)),
             ..delivery()
         };
-        let text = timeline(&waits, &[attempt(detail)]).unwrap();
+        let text = timeline(&waits, &[attempt(detail)]).expect("rendered");
         for line in [
             "2026-01-01T00:00:00.012000Z    +0.012 s  attempt 1: unwell 503 (status)",
             "The answer was 503; only 2xx is a success.",
@@ -308,7 +308,7 @@ mod tests {
                 finished_at: Some(datetime!(2026-01-01 03:00:00 UTC)),
                 ..delivery()
             };
-            timeline(&finished, &[]).unwrap().lines().last().unwrap().to_owned()
+            timeline(&finished, &[]).expect("rendered").lines().last().expect("rendered").to_owned()
         };
         assert!(done("delivered", "accepted").ends_with("+3.0 h  delivered after 1 attempt"));
         assert!(done("exhausted", "expired").ends_with("exhausted (expired) after 1 attempt"));
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn what_a_receiver_wrote_cannot_write_to_the_terminal() {
         let detail = json!({ "excerpt": format!("a\u{1b}[2J\r\n\"b\"{}", "x".repeat(300)) });
-        let text = timeline(&delivery(), &[attempt(detail)]).unwrap();
+        let text = timeline(&delivery(), &[attempt(detail)]).expect("rendered");
         assert!(text.contains("answer: a\\u{1b}[2J\\r\\n\"b\"xxx"), "{text}");
         assert!(text.contains('…') && !text.contains('\u{1b}'));
     }

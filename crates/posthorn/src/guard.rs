@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_verdict_has_its_reason_or_its_canonical_form() {
-        let json = |input| serde_json::to_value(judge(input)).unwrap();
+        let json = |input| serde_json::to_value(judge(input)).expect("rendered");
         for (input, canonical) in [
             ("HTTPS://Example.com", "https://example.com/"),
             ("8.8.8.8", "8.8.8.8"),
@@ -128,6 +128,6 @@ mod tests {
     fn an_input_with_a_line_break_stays_on_one_line() {
         let verdict = judge("https://example.com\r\n.evil/");
         assert_eq!(line(&verdict), "reject  bad_char  https://example.com\\r\\n.evil/");
-        assert!(!serde_json::to_string(&verdict).unwrap().contains('\n'));
+        assert!(!serde_json::to_string(&verdict).expect("rendered").contains('\n'));
     }
 }

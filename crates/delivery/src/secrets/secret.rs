@@ -276,7 +276,9 @@ mod tests {
 
     #[test]
     fn an_imported_secret_looks_as_if_it_were_drawn_at_random() {
-        for bytes in [[7; 32], std::array::from_fn(|n| b'a' + u8::try_from(n % 10).unwrap())] {
+        for bytes in
+            [[7; 32], std::array::from_fn(|n| b'a' + u8::try_from(n % 10).expect("a digit"))]
+        {
             let text = format!("whsec_{}", STANDARD.encode(bytes));
             assert_eq!(Secret::import(&text).err(), Some(SecretError::Weak), "{text}");
         }
