@@ -9,7 +9,7 @@ POSTHORN := target/release/posthorn
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test bench status fmt build prerequisites clean
+.PHONY: help up test bench fuzz status fmt build prerequisites clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -18,7 +18,8 @@ up: build ## Build, and run everything on this machine until Ctrl-C
 	@# Should make be killed, `up` is told to stop.
 	@exec $(POSTHORN) exec --signal TERM -- $(POSTHORN) up $(ARGS)
 
-test: prerequisites ## Format, lints, every test on the real parts
+test: ## Format, lints, every test on the real parts
+	@scripts/prerequisites test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# The end-to-end tests run target/debug/posthorn.
@@ -31,6 +32,9 @@ bench: build ## Load against the `make up` that runs, such as ARGS="--rate 200 -
 
 status: build ## What `make up` runs
 	@$(POSTHORN) status $(ARGS)
+
+fuzz: ## A minute of random URLs and addresses for the guard's parsers, from the corpus that is kept
+	POSTHORN_FUZZ_SECONDS=60 cargo test --workspace --test fuzz
 
 fmt: ## Format everything
 	cargo fmt --all
