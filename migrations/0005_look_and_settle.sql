@@ -70,7 +70,7 @@ begin
                     union all
                     (select * from deliveries a
                         where a.endpoint_id = p_endpoint and a.next_attempt_at <= looked_at
-                        order by a.sequence limit p_limit)
+                        order by a.next_attempt_at limit p_limit)
                 ) both_kinds
                 order by sequence limit p_limit
             ) d;

@@ -12,7 +12,9 @@ use crate::serve::BUILD_ID;
 
 /// The cluster's name inside Restate.
 const CLUSTER: &str = "posthorn";
-/// Fixed, so that a subscription made anew goes on where the last one was.
+/// The consumer group's name, followed by the Kafka cluster's id. Fixed, so that a subscription made
+/// anew goes on where the last one was. Restate drops records whose offset it has seen under the
+/// same subscription and group: on a Kafka that begins at offset 0 again, it would drop them all.
 const GROUP: &str = "posthorn-restate";
 /// The handler that takes the records.
 const SINK: &str = "service://Endpoint/notify";
@@ -43,15 +45,20 @@ pub struct Registered {
 
 /// Registers the worker, the cluster and the subscription, as far as they are not there.
 ///
+/// `kafka_cluster` is the id of the Kafka at hand: another one gets a subscription of its own.
+///
 /// # Errors
 /// When Restate is away, cannot reach the worker, or subscribes another topic.
-pub async fn register(config: &RegisterConfig) -> Result<Registered, RegisterError> {
+pub async fn register(
+    config: &RegisterConfig,
+    kafka_cluster: &str,
+) -> Result<Registered, RegisterError> {
     let admin = Http::new(&config.restate_admin_url)?;
     let mut registered = Registered::default();
     deployment(&admin, config, &mut registered).await?;
     retire_old_builds(&admin, config, &mut registered).await?;
     cluster(&admin, config, &mut registered).await?;
-    subscription(&admin, config, &mut registered).await?;
+    subscription(&admin, config, kafka_cluster, &mut registered).await?;
     Ok(registered)
 }
 
@@ -137,9 +144,11 @@ async fn cluster(
 async fn subscription(
     admin: &Http,
     config: &RegisterConfig,
+    kafka_cluster: &str,
     registered: &mut Registered,
 ) -> Result<(), RegisterError> {
     let source = format!("kafka://{CLUSTER}/{}", config.topic);
+    let group = format!("{GROUP}-{kafka_cluster}");
     let before = admin.get("/subscriptions").await?;
     for known in items(&before, "subscriptions") {
         if text(known, "sink") != SINK {
@@ -148,18 +157,27 @@ async fn subscription(
         if text(known, "source") != source {
             return Err(RegisterError::OtherSubscription(text(known, "source"), text(known, "id")));
         }
-        registered.subscription = text(known, "id");
-        return Ok(());
+        let id = text(known, "id");
+        if known["options"]["group.id"].as_str() == Some(group.as_str()) {
+            registered.subscription = id;
+            return Ok(());
+        }
+        let path = format!("/subscriptions/{id}");
+        admin.send(reqwest::Method::DELETE, &path, None::<&()>, None).await?;
+        registered.made.push("removed the subscription to another Kafka".to_owned());
     }
     let body = json!({
         "source": source,
         "sink": SINK,
         "options": {
-            "group.id": GROUP,
+            "group.id": group,
             "auto.offset.reset": "earliest",
             // The defaults make the first wake after a kill of Restate wait 44 s, these 6 s.
             "session.timeout.ms": "6000",
             "heartbeat.interval.ms": "1500",
+            // A broker that is back is found at once, not after the default's 10 s.
+            "reconnect.backoff.ms": "50",
+            "reconnect.backoff.max.ms": "500",
         },
     });
     let answer = admin.post("/subscriptions", &body).await?;

@@ -11,7 +11,7 @@ use store::{LeftAlone, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::object::WakeCall;
-use crate::restate::Ingress;
+use crate::restate::{Ingress, RestateError};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(10);
@@ -62,7 +62,10 @@ async fn wake_all(ingress: &Ingress, left_alone: &[LeftAlone]) {
         let key = format!("sweep-{fence}");
         if let Err(error) = ingress.wake(*endpoint, WakeCall::Swept, &key).await {
             tracing::warn!(%endpoint, %error, "the sweeper could not wake an endpoint");
-            return;
+            if matches!(error, RestateError::Away { .. }) {
+                // Nobody else can be woken either; the next round tries again.
+                return;
+            }
         }
     }
 }

@@ -65,6 +65,8 @@ pub(crate) const ROTATION_TRIES_MAX: usize = 3;
 
 /// How often the database is asked whether it is there.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// What has not answered by then is away: a frozen server accepts connections and says nothing.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often answers to old idempotency keys are forgotten, and how many in one statement.
 pub(crate) const FORGET_INTERVAL: Duration = Duration::from_secs(60);

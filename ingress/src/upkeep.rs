@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
 use crate::grpc;
-use crate::limits::{FORGET_ANSWERS_MAX, FORGET_INTERVAL, FORGET_SECRETS_MAX, PROBE_INTERVAL};
+use crate::limits::{
+    FORGET_ANSWERS_MAX, FORGET_INTERVAL, FORGET_SECRETS_MAX, PROBE_INTERVAL, PROBE_TIMEOUT,
+};
 
 /// The part of the role's health that the database is.
 const DATABASE: &str = "database";
@@ -33,14 +35,14 @@ pub(crate) async fn watch_database(
         }
         let answer = tokio::select! {
             () = shutdown.cancelled() => break,
-            answer = store.ping() => answer,
+            answer = tokio::time::timeout(PROBE_TIMEOUT, store.ping()) => answer,
         };
-        let is_there = answer.is_ok();
+        let is_there = matches!(answer, Ok(Ok(())));
         match answer {
-            Ok(()) => health.ready(DATABASE),
-            Err(error) => {
+            Ok(Ok(())) => health.ready(DATABASE),
+            failed => {
                 if was_there != Some(false) {
-                    tracing::warn!(%error, "the database is away: not ready");
+                    tracing::warn!(?failed, "the database is away: not ready");
                 }
                 health.not_ready(DATABASE, "it does not answer");
             }

@@ -5,9 +5,14 @@ use std::process::ExitCode;
 use actors::{RegisterConfig, Registered};
 
 pub(crate) async fn register(config: &RegisterConfig) -> anyhow::Result<ExitCode> {
-    let registered = actors::register(config).await?;
-    println!("{}", summary(&registered));
+    println!("{}", summary(&with_restate(config).await?));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks Kafka who it is, and registers with Restate.
+pub(crate) async fn with_restate(config: &RegisterConfig) -> anyhow::Result<Registered> {
+    let cluster = relay::topics::cluster_id(&config.kafka).await?;
+    Ok(actors::register(config, &cluster).await?)
 }
 
 /// What was made, in one line.

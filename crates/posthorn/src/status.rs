@@ -1,5 +1,6 @@
 //! `posthorn status`: what `up` runs, from the file that it keeps; who is dead is shown as dead.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,10 +30,15 @@ pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     look_for_the_dead(&mut status, StateDir::is_in_use(&args.dir));
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+    let text = if args.json {
+        serde_json::to_string_pretty(&status)? + "\n"
     } else {
-        print!("{}", table(&status, OffsetDateTime::now_utc()));
+        table(&status, OffsetDateTime::now_utc())
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written?,
     }
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

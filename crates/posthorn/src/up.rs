@@ -149,7 +149,7 @@ impl Stack {
             started.context("the start of a role was lost")??;
         }
         self.progress.wait("register");
-        let registered = actors::register(&self.plan.registration()).await;
+        let registered = register::with_restate(&self.plan.registration()).await;
         self.progress.done("register");
         let made = register::summary(&registered.context("registering with Restate")?);
         self.progress.line("register", &made);

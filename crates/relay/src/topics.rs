@@ -68,6 +68,20 @@ pub async fn ensure(kafka: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The id of the cluster at `kafka`: another one means another Kafka, or one that lost its data.
+///
+/// # Errors
+/// When Kafka is away.
+pub async fn cluster_id(kafka: &str) -> Result<String, Error> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", kafka)
+        .set("client.id", "posthorn-register")
+        .create()?;
+    let fetch = move || admin.inner().fetch_cluster_id(TIMEOUT);
+    let id = tokio::task::spawn_blocking(fetch).await.ok().flatten();
+    id.ok_or(Error::NoBroker { limit: TIMEOUT })
+}
+
 fn say_what_differs(topic: &'static str, described: Result<ConfigResource, RDKafkaErrorCode>) {
     let described = match described {
         Ok(described) => described,

@@ -59,11 +59,13 @@ const MAP: [(&str, &[&str]); 15] = [
 ];
 
 /// A technology, the crates whose code may use it, and those whose tests may as well.
-const HOMES: [(&str, &[&str], &[&str]); 7] = [
+const HOMES: [(&str, &[&str], &[&str]); 8] = [
     ("restate-sdk", &["actors"], &[]),
     ("rdkafka", &["relay"], &["tests"]),
     ("pgwire-replication", &["relay"], &[]),
     ("sqlx", &["store", "tests"], &[]),
+    // Clients of our own parts; a merchant is reached by `delivery`'s hyper alone.
+    ("reqwest", &["actors", "data-service", "posthorn", "bench", "tests"], &[]),
     ("tonic", &["proto", "ingress", "bench", "tests"], &[]),
     // `opentelemetry` stands for everything whose name begins so.
     ("opentelemetry", &["observability"], &[]),

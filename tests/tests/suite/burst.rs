@@ -33,7 +33,7 @@ async fn a_burst_leaves_no_invocation_behind_and_others_do_not_wait_behind_it() 
     api.payment(&other_name, 1).await?;
     other.wait_for(1, Duration::from_secs(30)).await?;
     let arrived = busy.accepted().len();
-    ensure!(arrived < BURST, "the burst was over before the other's payment arrived");
+    ensure!(arrived < BURST / 4, "{arrived} of the burst arrived before the other's payment");
 
     busy.wait_for(BURST, Duration::from_secs(180)).await?;
     ensure!(busy.accepted().len() == BURST, "{} arrived", busy.accepted().len());

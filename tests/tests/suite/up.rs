@@ -55,3 +55,31 @@ fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !stat.is_empty() && !stat.contains(") Z ")
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kafka_that_lost_its_data_costs_no_delivery_and_no_wait_for_the_sweeper()
+-> anyhow::Result<()> {
+    let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(temporary.path(), mode)?;
+    let dir = temporary.path().join("state");
+    let receiver = Receiver::start().await?;
+    let merchant = merchant("wiped");
+
+    let mut lab = Lab::start_in(&dir).await?;
+    let api = lab.api()?;
+    api.merchant(&merchant, receiver.url()).await?;
+    // Enough that every partition's offset is well past what comes after.
+    for amount in 1..=20 {
+        api.payment(&merchant, amount).await?;
+    }
+    receiver.wait_for(20, Duration::from_secs(60)).await?;
+    lab.end(Signal::SIGTERM).await?;
+    std::fs::remove_dir_all(dir.join("kafka/data"))?;
+
+    let lab = Lab::start_in(&dir).await?;
+    lab.api()?.payment(&merchant, 21).await?;
+    // The sweeper would come after a minute.
+    receiver.wait_for(21, Duration::from_secs(40)).await?;
+    Ok(())
+}
