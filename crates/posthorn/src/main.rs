@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(args) => up::up(args).await,
-        Command::Status(args) => status::status(&args),
+        Command::Status(args) => status::status(&args).await,
         Command::Api(args) => role::run("api", args, ingress::run).await,
         Command::Relay(args) => role::run("relay", args, relay::run).await,
         Command::Worker(args) => role::run("worker", args, actors::run).await,

@@ -1,14 +1,17 @@
 //! `posthorn status`: what `up` runs, from the file that it keeps; who is dead is shown as dead.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use stack::{Kind, StackError, State, StateDir, Status};
+use stack::{Kind, Ports, StackError, State, StateDir, Status};
 use time::OffsetDateTime;
+
+use crate::up::ROLES;
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -20,8 +23,11 @@ pub(crate) struct StatusArgs {
     json: bool,
 }
 
+/// A role that is well answers at once.
+const ROLE_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
 /// Fails (exit status 1) unless everything is ready.
-pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let mut status = match Status::read(&args.dir) {
         Ok(status) => status,
         Err(StackError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -30,6 +36,7 @@ pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     look_for_the_dead(&mut status, StateDir::is_in_use(&args.dir));
+    ask_the_roles(&mut status, &args.dir).await?;
     let text = if args.json {
         serde_json::to_string_pretty(&status)? + "\n"
     } else {
@@ -58,6 +65,30 @@ fn look_for_the_dead(status: &mut Status, up_runs: bool) {
     status.ready &= up_runs && status.services.iter().all(|service| service.state == State::Ready);
 }
 
+/// A role that runs may be unable to do its work: it is the one to ask.
+async fn ask_the_roles(status: &mut Status, dir: &Path) -> anyhow::Result<()> {
+    let Ok(ports) = Ports::chosen(&dir.join("ports.json")) else { return Ok(()) };
+    // To this machine alone: no proxy, and nobody there redirects.
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(ROLE_ANSWERS_WITHIN)
+        .build()?;
+    for role in &ROLES {
+        let service = status.services.iter_mut().find(|service| service.name == role.name);
+        let Some(service) = service.filter(|service| service.state == State::Ready) else {
+            continue;
+        };
+        let url = format!("http://127.0.0.1:{}/readyz", role.health_port(&ports));
+        let answer = client.get(url).send().await;
+        if !answer.is_ok_and(|answer| answer.status().is_success()) {
+            service.state = State::NotReady;
+            status.ready = false;
+        }
+    }
+    Ok(())
+}
+
 fn table(status: &Status, now: OffsetDateTime) -> String {
     let mut rows = vec![
         ["NAME", "KIND", "STATE", "PID", "PORT", "RESTARTS", "SINCE", "LOG"].map(str::to_owned),
@@ -74,6 +105,7 @@ fn table(status: &Status, now: OffsetDateTime) -> String {
             match service.state {
                 State::Starting => "starting",
                 State::Ready => "ready",
+                State::NotReady => "not ready",
                 State::Restarting => "restarting",
                 State::Stopped => "stopped",
             }

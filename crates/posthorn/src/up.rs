@@ -20,7 +20,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use self::plan::Plan;
-use self::roles::ROLES;
+pub(crate) use self::roles::ROLES;
 use crate::register;
 
 /// The schema is brought up to date by one statement at a time.

@@ -28,6 +28,8 @@ pub enum State {
     Starting,
     /// It answers.
     Ready,
+    /// It runs, and says that it cannot do its work now; only `posthorn status` asks.
+    NotReady,
     /// It died and is being started again.
     Restarting,
     /// It was told to stop, or never started.

@@ -15,14 +15,14 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// A role: its subcommand, which is its name, where it listens, and where it serves `/readyz`.
 #[derive(Clone, Copy)]
-pub(super) struct Role {
-    pub(super) name: &'static str,
+pub(crate) struct Role {
+    pub(crate) name: &'static str,
     ports: fn(&Ports) -> Vec<u16>,
     health: fn(&Ports) -> u16,
 }
 
 /// In the order in which people think of them.
-pub(super) const ROLES: [Role; 5] = [
+pub(crate) const ROLES: [Role; 5] = [
     Role { name: "api", ports: |ports| vec![ports.http, ports.grpc], health: |ports| ports.http },
     Role {
         name: "relay",
@@ -47,6 +47,11 @@ pub(super) const ROLES: [Role; 5] = [
 ];
 
 impl Role {
+    /// Where it serves `/readyz`.
+    pub(crate) fn health_port(&self, ports: &Ports) -> u16 {
+        (self.health)(ports)
+    }
+
     /// The role as a process that is kept running.
     pub(super) fn service(&self, plan: &Plan) -> Result<Service, StackError> {
         let cwd = plan.dir.folder(&format!("run/{}", self.name))?;
@@ -58,7 +63,7 @@ impl Role {
             name: self.name,
             kind: Kind::Role,
             launch,
-            probes: vec![Probe::Http((self.health)(&plan.ports), "/readyz")],
+            probes: vec![Probe::Http(self.health_port(&plan.ports), "/readyz")],
             ports: (self.ports)(&plan.ports),
             ready_within: READY_WITHIN,
             stop: Signal::SIGTERM,
