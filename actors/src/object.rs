@@ -47,6 +47,8 @@ pub(crate) enum WakeCall {
     Timer { generation: u64 },
     /// The sweeper found the endpoint left alone.
     Swept,
+    /// An operator told the endpoint something.
+    Commanded,
 }
 
 impl WakeCall {
@@ -54,7 +56,7 @@ impl WakeCall {
     const fn sent_for(self) -> Option<u64> {
         match self {
             Self::Notified { looks } | Self::Continued { looks } => Some(looks),
-            Self::Timer { .. } | Self::Swept => None,
+            Self::Timer { .. } | Self::Swept | Self::Commanded => None,
         }
     }
 }

@@ -21,6 +21,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const LIMIT: u16 = 1_000;
 /// Partitions are looked after once in so many rounds: every hour.
 const ROUNDS_PER_UPKEEP: u32 = 360;
+/// Deliveries of one step of the expiry: each takes a transaction of its own.
+const EXPIRES_AT_ONCE: u16 = 200;
 
 /// Sweeps until `shutdown`.
 pub(crate) async fn run(
@@ -43,6 +45,7 @@ pub(crate) async fn run(
         }
         if rounds.is_multiple_of(ROUNDS_PER_UPKEEP) {
             upkeep(&store).await;
+            expire(&store, &shutdown).await;
         }
         rounds = rounds.wrapping_add(1);
         tokio::select! {
@@ -78,5 +81,28 @@ async fn upkeep(store: &Store) {
             %error,
             "partitions could not be created ahead; rows go to the default partitions, see docs/operating.md"
         ),
+    }
+}
+
+/// Ends what waited for two months, in bounded steps.
+async fn expire(store: &Store, shutdown: &CancellationToken) {
+    let (mut after, mut count) = (None, 0);
+    while !shutdown.is_cancelled() {
+        match store.expire_deliveries(after, EXPIRES_AT_ONCE).await {
+            Ok(step) => {
+                count += step.count;
+                after = step.next;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the sweeper could not expire deliveries");
+                break;
+            }
+        }
+        if after.is_none() {
+            break;
+        }
+    }
+    if count > 0 {
+        tracing::warn!(count, "deliveries expired: they waited for two months");
     }
 }

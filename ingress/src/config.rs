@@ -24,6 +24,9 @@ pub struct Config {
     /// Where HTTP/JSON and health are served; a loopback address, because no key is asked for.
     #[arg(long, env = "POSTHORN_HTTP_LISTEN", default_value = "127.0.0.1:3001")]
     pub http_listen: SocketAddr,
+    /// Restate's ingress, by which an endpoint is woken after a command. The role works without it.
+    #[arg(long, env = "POSTHORN_RESTATE_INGRESS_URL", default_value = "http://127.0.0.1:8080")]
+    pub restate_ingress_url: String,
     /// Which URLs endpoints may have, and the keys that seal their secrets.
     #[command(flatten)]
     pub delivery: delivery::Config,

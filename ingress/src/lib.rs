@@ -14,6 +14,7 @@ mod listen;
 mod operations;
 mod refusal;
 mod upkeep;
+mod wake;
 
 use std::net::SocketAddr;
 
@@ -25,6 +26,7 @@ pub use config::Config;
 
 use crate::limits::DRAIN_TIMEOUT;
 use crate::operations::{EndpointPolicy, Operations};
+use crate::wake::Waker;
 
 /// Why the role could not start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,9 @@ pub enum Error {
     /// An option that the delivery has too cannot be used.
     #[error("{0}")]
     Delivery(#[from] delivery::ConfigError),
+    /// Restate's URL cannot be used.
+    #[error("--restate-ingress-url: `{0}` is no URL of Restate's: expected http://host:port")]
+    Restate(String),
     /// The contract that is built in cannot be served.
     #[error("server reflection: {0}")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -70,6 +75,7 @@ pub enum Error {
 /// When it cannot start, or cannot go on.
 pub async fn run(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), Error> {
     let policy = endpoint_policy(&config)?;
+    let waker = Waker::new(&config.restate_ingress_url)?;
     let store = Store::new(&config.database_url, "posthorn-api", config.database_connections)
         .map_err(Error::Database)?;
     let grpc_listener = listen::listen("--grpc-listen", config.grpc_listen).await?;
@@ -80,7 +86,7 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
         "development front: it asks for no key, so it listens on loopback only"
     );
 
-    let operations = Operations::new(store.clone(), policy);
+    let operations = Operations::new(store.clone(), policy, waker);
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     let upkeep = shutdown.clone();
     tokio::spawn(upkeep::watch_database(store.clone(), health.clone(), reporter, upkeep.clone()));

@@ -73,3 +73,9 @@ pub(crate) const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) const FORGET_ANSWERS_MAX: i64 = 10_000;
 /// Secrets that have ended are few, and without an index of their own.
 pub(crate) const FORGET_SECRETS_MAX: i64 = 1_000;
+
+/// Longest name of who tells an endpoint something; the column takes no more.
+pub(crate) const ACTOR_LENGTH_MAX: usize = 200;
+
+/// Events of the journal that a status tells: what a person reads at a glance.
+pub(crate) const LAST_EVENTS_MAX: i64 = 10;

@@ -4,6 +4,7 @@
 //! together and prints. A role is the same whether `up` or somebody else starts it.
 
 mod delivery_show;
+mod endpoint;
 mod exec;
 mod guard;
 mod migrate;
@@ -53,6 +54,8 @@ enum Command {
     Bench(bench::Config),
     /// What became of a delivery.
     Delivery(delivery_show::DeliveryArgs),
+    /// Tell an endpoint something, or ask where it stands.
+    Endpoint(endpoint::EndpointArgs),
     /// Which URLs and addresses may be reached.
     Guard(guard::GuardArgs),
     /// The keys that seal secrets.
@@ -104,6 +107,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Register(config) => register::register(&config).await,
         Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),
         Command::Delivery(args) => delivery_show::delivery(&args).await,
+        Command::Endpoint(args) => endpoint::endpoint(&args).await,
         Command::Guard(args) => guard::guard(&args),
         Command::Secrets(args) => secrets::secrets(&args).await,
         Command::Webhook(args) => webhook::webhook(&args),

@@ -8,6 +8,7 @@ mod attempts;
 mod endpoints;
 mod error;
 mod idempotency;
+mod journal;
 mod load;
 mod merchants;
 mod parked;
@@ -24,6 +25,7 @@ pub use attempts::{ShownAttempt, ShownDelivery};
 pub use endpoints::{Endpoint, FIRST_SECRET_VERSION, NewEndpoint, SealedSecret};
 pub use error::StoreError;
 pub use idempotency::{Once, Write, Written};
+pub use journal::{JournalEntry, Standing};
 pub use merchants::Merchant;
 pub use parked::ParkedRecord;
 pub use pool::Store;
@@ -32,6 +34,7 @@ pub use republish::{DeliveryText, FinishedCursor};
 pub use secrets::{KeptSecret, NewSecret, RotatedSecrets, Rotation, SealedUnder};
 pub use timeline::Timeline;
 pub use turn::{
-    AttemptRow, DueDelivery, EndpointConfig, LeftAlone, LiveSecret, Look, Settled, Settlement,
+    AttemptRow, Commanded, DueDelivery, EndpointConfig, Expired, LeftAlone, LiveSecret, Look,
+    Obeyed, Order, Settled, Settlement, Told,
 };
 pub use visibility::Snapshot;

@@ -2,14 +2,18 @@
 
 use proto::v1::endpoint_service_server::EndpointService;
 use proto::v1::{
-    CreateEndpointRequest, CreateEndpointResponse, GetEndpointRequest, GetEndpointResponse,
-    ListEndpointsRequest, ListEndpointsResponse, RotateSecretRequest, RotateSecretResponse,
+    CommandResponse, CreateEndpointRequest, CreateEndpointResponse, DisableRequest, EnableRequest,
+    GetEndpointRequest, GetEndpointResponse, ListEndpointsRequest, ListEndpointsResponse,
+    PauseRequest, RedeliverRequest, ResumeRequest, RotateSecretRequest, RotateSecretResponse,
+    SkipDeliveryRequest, StatusRequest, StatusResponse,
 };
 use tonic::{Request, Response, Status};
 
+use super::commands::addressed;
 use super::messages;
 use super::{Front, call_of};
 use crate::operations::{CreateEndpoint, PageRequest, RotateSecret};
+use store::Told;
 
 #[tonic::async_trait]
 impl EndpointService for Front {
@@ -78,5 +82,59 @@ impl EndpointService for Front {
             endpoints: page.items.into_iter().map(messages::endpoint).collect(),
             next_page_token: page.next_token,
         }))
+    }
+
+    async fn pause(
+        &self,
+        request: Request<PauseRequest>,
+    ) -> Result<Response<CommandResponse>, Status> {
+        let message = request.into_inner();
+        self.tell(addressed!(message), Told::Pause).await
+    }
+
+    async fn resume(
+        &self,
+        request: Request<ResumeRequest>,
+    ) -> Result<Response<CommandResponse>, Status> {
+        let message = request.into_inner();
+        self.tell(addressed!(message), Told::Resume).await
+    }
+
+    async fn disable(
+        &self,
+        request: Request<DisableRequest>,
+    ) -> Result<Response<CommandResponse>, Status> {
+        let message = request.into_inner();
+        self.tell(addressed!(message), Told::Disable).await
+    }
+
+    async fn enable(
+        &self,
+        request: Request<EnableRequest>,
+    ) -> Result<Response<CommandResponse>, Status> {
+        let message = request.into_inner();
+        self.tell(addressed!(message), Told::Enable).await
+    }
+
+    async fn skip_delivery(
+        &self,
+        request: Request<SkipDeliveryRequest>,
+    ) -> Result<Response<CommandResponse>, Status> {
+        let message = request.into_inner();
+        self.skip(addressed!(message), &message.delivery_id).await
+    }
+
+    async fn redeliver(
+        &self,
+        request: Request<RedeliverRequest>,
+    ) -> Result<Response<CommandResponse>, Status> {
+        self.put_back(request.into_inner()).await
+    }
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        self.standing(&request.into_inner().id).await
     }
 }

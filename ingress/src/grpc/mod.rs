@@ -3,6 +3,7 @@
 //! A message comes in and is handed to `operations`; what they answer goes out. No rule about a
 //! value stands here.
 
+mod commands;
 mod endpoints;
 mod merchants;
 mod messages;

@@ -4,6 +4,7 @@
 //! No rule about a value stands here, only about JSON: types, unknown fields, size.
 
 mod answers;
+mod commands;
 mod fields;
 mod server;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub(crate) fn routes(operations: Operations) -> Router {
         .route("/v1/endpoints", post(create_endpoint).get(list_endpoints))
         .route("/v1/endpoints/{id}", get(get_endpoint))
         .route("/v1/endpoints/{id}/rotate-secret", post(rotate_secret))
+        .merge(commands::routes())
         .method_not_allowed_fallback(async || Refusal::NoSuchMethod)
         .layer(middleware::from_fn(traced))
         .fallback(async || Refusal::NoSuchPath)

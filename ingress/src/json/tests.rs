@@ -9,12 +9,17 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::operations::EndpointPolicy;
+use crate::wake::Waker;
 
 const NO_DATABASE: &str = "postgres://nobody@127.0.0.1:1/none";
 
 async fn answer(request: Request<Body>) -> (StatusCode, Value) {
     let store = Store::new(NO_DATABASE, "test", 1).expect("a URL");
-    let routes = routes(Operations::new(store, EndpointPolicy::strict()));
+    let routes = routes(Operations::new(
+        store,
+        EndpointPolicy::strict(),
+        Waker::new("http://127.0.0.1:1").expect("a URL"),
+    ));
     let response = routes.oneshot(request).await.expect("an answer");
     let status = response.status();
     let body = to_bytes(response.into_body(), REQUEST_BYTES_MAX).await.expect("a body");

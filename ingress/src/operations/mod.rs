@@ -4,6 +4,7 @@
 //! What must never happen here: a write before everything was parsed, a write outside of the one
 //! statement that also keeps its answer, a wait without a limit.
 
+mod commands;
 mod endpoints;
 mod merchants;
 mod page;
@@ -17,6 +18,9 @@ use domain::{IdError, MerchantId};
 use store::{Store, Written};
 use tokio::sync::Semaphore;
 
+pub(crate) use commands::{
+    Addressed, DoneCommand, Redeliver, ShownStanding, is_breaker_open, status_name,
+};
 pub(crate) use endpoints::{CreateEndpoint, CreatedEndpoint, EndpointPolicy};
 pub(crate) use merchants::CreateMerchant;
 pub(crate) use page::{Page, PageRequest};
@@ -25,20 +29,23 @@ pub(crate) use secrets::{RotateSecret, Rotated};
 
 use crate::limits::{REQUEST_TIMEOUT, REQUESTS_AT_ONCE_MAX};
 use crate::refusal::Refusal;
+use crate::wake::Waker;
 
 /// What both fronts do. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Operations {
     store: Store,
     policy: Arc<EndpointPolicy>,
+    waker: Waker,
     places: Arc<Semaphore>,
 }
 
 impl Operations {
-    pub(crate) fn new(store: Store, policy: EndpointPolicy) -> Self {
+    pub(crate) fn new(store: Store, policy: EndpointPolicy, waker: Waker) -> Self {
         Self {
             store,
             policy: Arc::new(policy),
+            waker,
             places: Arc::new(Semaphore::new(REQUESTS_AT_ONCE_MAX)),
         }
     }

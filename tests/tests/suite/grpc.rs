@@ -9,8 +9,8 @@ use proto::v1::merchant_service_client::MerchantServiceClient;
 use proto::v1::payment_service_client::PaymentServiceClient;
 use proto::v1::{
     CancelPaymentRequest, CreateEndpointRequest, CreateMerchantRequest, CreatePaymentRequest,
-    GetPaymentRequest, ListEndpointsRequest, ListPaymentsRequest, PaymentStatus,
-    RefundPaymentRequest,
+    GetPaymentRequest, ListEndpointsRequest, ListPaymentsRequest, PauseRequest, PaymentStatus,
+    RefundPaymentRequest, StatusRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Request};
@@ -167,5 +167,25 @@ async fn a_client_without_a_proto_file_can_ask_for_the_contract() -> anyhow::Res
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel().await?);
     let status = health.check(tonic_health::pb::HealthCheckRequest::default()).await?;
     ensure!(status.into_inner().status == 1, "serving");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_by_grpc_is_done_once_and_the_status_tells_who_asked() -> anyhow::Result<()> {
+    let channel = channel().await?;
+    let (merchant_id, _receiver) = merchant_by_grpc(&channel, "grpc").await?;
+    let mut endpoints = EndpointServiceClient::new(channel);
+    let list = ListEndpointsRequest { merchant_id, ..Default::default() };
+    let listed = endpoints.list(list).await?.into_inner();
+    let id = listed.endpoints.first().context("no endpoint")?.id.clone();
+    let command_id = uuid::Uuid::now_v7().to_string();
+    let pause = PauseRequest { id: id.clone(), command_id, actor: "ada".to_owned() };
+    let first = endpoints.pause(pause.clone()).await?.into_inner();
+    ensure!(first.status == "paused" && first.changed, "{first:?}");
+    ensure!(endpoints.pause(pause).await?.into_inner() == first, "a repeat hears the same");
+    let status = endpoints.status(StatusRequest { id }).await?.into_inner();
+    let told = status.last_events.join("\n");
+    ensure!(told.ends_with("paused: its deliveries wait (ada)"), "{told}");
+    ensure!(status.last_events.len() == 1, "it happened twice: {told}");
     Ok(())
 }

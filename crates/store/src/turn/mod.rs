@@ -1,14 +1,19 @@
-//! An endpoint's turn in the database: looks, settles, and who was left alone.
+//! An endpoint's turn in the database: looks, settles, commands, and who was left alone.
 //!
 //! The SQL stands in `migrations/0005_look_and_settle.sql`; here it gets its types. A look takes the
 //! turn by a new fence; a settle with an older one writes its attempt and nothing else.
 
+mod command;
+mod expire;
 mod look;
 mod partitions;
 mod payload;
+mod redeliver;
 mod settle;
 mod sweep;
 
+pub use command::{Commanded, Obeyed, Order, Told};
+pub use expire::Expired;
 pub use look::{DueDelivery, EndpointConfig, LiveSecret, Look};
 pub use settle::{AttemptRow, Settled, Settlement};
 pub use sweep::LeftAlone;

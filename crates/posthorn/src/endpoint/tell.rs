@@ -1,0 +1,116 @@
+//! Commands sent to the api role, and its answers printed.
+//!
+//! Each has an id, printed when the answer is lost, so that it can be repeated and is done once.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use domain::EndpointId;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{ApiArgs, PlainArgs, RedeliverArgs, SaidArgs, SkipArgs, StatusArgs};
+
+/// The api role answers within 10 s, or says that it could not.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+pub(super) async fn plain(args: &PlainArgs, command: &str) -> anyhow::Result<ExitCode> {
+    let answer = tell(args.id, command, &args.said, json!({})).await?;
+    let status = answer["status"].as_str().unwrap_or_default();
+    let note = if answer["changed"] == true { "" } else { " (as it was)" };
+    println!("{} is {status}{note}.", args.id);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn skip(args: &SkipArgs) -> anyhow::Result<ExitCode> {
+    let body = json!({ "delivery_id": args.delivery });
+    tell(args.id, "skip", &args.said, body).await?;
+    println!("{} was skipped.", args.delivery);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One delivery, or as many steps as it takes for all of them.
+pub(super) async fn redeliver(args: &RedeliverArgs) -> anyhow::Result<ExitCode> {
+    let mut body = match (&args.delivery, &args.since) {
+        (Some(delivery), _) => json!({ "delivery_id": delivery }),
+        (None, Some(since)) => json!({ "since": since }),
+        (None, None) => json!({}),
+    };
+    let mut command_id = args.said.command_id;
+    let mut total = 0;
+    loop {
+        let answer = post(args.id, "redeliver", &args.said, command_id, body.clone()).await?;
+        total += answer["redelivered"].as_u64().unwrap_or(0);
+        if answer["more"] != true {
+            break;
+        }
+        // What is given up again from here on is not taken up again by the next step.
+        if body.get("until").is_none() {
+            body["until"] = answer["at"].clone();
+        }
+        command_id = None;
+    }
+    println!("{total} put back in line.");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let path = format!("/v1/endpoints/{}/status", args.id);
+    let answer = answer_of(client()?.get(format!("{}{path}", base(&args.api)))).await?;
+    let text = |name: &str| answer[name].as_str().unwrap_or("-").to_owned();
+    let breaker = if answer["breaker_open"] == true { "open" } else { "closed" };
+    println!("endpoint       {}", args.id);
+    println!("status         {}", text("status"));
+    println!("breaker        {breaker}");
+    println!("not before     {}", text("not_before"));
+    println!("waiting        {}", answer["waiting"]);
+    println!("waiting since  {}", text("waiting_since"));
+    for line in answer["last_events"].as_array().into_iter().flatten() {
+        println!("  {}", line.as_str().unwrap_or_default());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn tell(
+    id: EndpointId,
+    command: &str,
+    said: &SaidArgs,
+    body: Value,
+) -> anyhow::Result<Value> {
+    post(id, command, said, said.command_id, body).await
+}
+
+async fn post(
+    id: EndpointId,
+    command: &str,
+    said: &SaidArgs,
+    command_id: Option<Uuid>,
+    mut body: Value,
+) -> anyhow::Result<Value> {
+    let command_id = command_id.unwrap_or_else(Uuid::now_v7);
+    body["command_id"] = json!(command_id);
+    body["actor"] = json!(said.actor);
+    let url = format!("{}/v1/endpoints/{id}/{command}", base(&said.api));
+    answer_of(client()?.post(url).json(&body)).await.with_context(|| {
+        format!("{command} of {id}; to repeat it safely: --command-id {command_id}")
+    })
+}
+
+async fn answer_of(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+    let response = request.send().await.context("the api role does not answer")?;
+    let status = response.status();
+    let body: Value = response.json().await.context("the api role's answer is no JSON")?;
+    if !status.is_success() {
+        bail!("the api role refused it: {status} {body}");
+    }
+    Ok(body)
+}
+
+fn client() -> anyhow::Result<reqwest::Client> {
+    Ok(reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?)
+}
+
+fn base(api: &ApiArgs) -> &str {
+    api.api_url.trim_end_matches('/')
+}

@@ -1,0 +1,99 @@
+//! An endpoint's journal, and where it stands by it, as they are shown to people.
+//!
+//! Read only. The journal is read in pages: that of an endpoint with a hard life is long.
+
+use domain::EndpointId;
+use domain::endpoint::{EndpointEvent, EndpointState};
+use sqlx::Row;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+use crate::{Store, StoreError};
+
+/// Waiting deliveries are counted up to here; who has more needs no exact number.
+const COUNTED_MAX: i64 = 10_001;
+
+/// An event of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// Its number, from 1.
+    pub version: i64,
+    /// What happened.
+    pub event: EndpointEvent,
+    /// Who asked; none: an attempt found it.
+    pub actor: Option<String>,
+}
+
+/// Where an endpoint stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The fold, as it is kept.
+    pub state: EndpointState,
+    /// Number of the last event in it.
+    pub version: i64,
+    /// How many deliveries wait; 10001: more than 10000.
+    pub waiting: i64,
+    /// When the row of the first in line was written.
+    pub waiting_since: Option<OffsetDateTime>,
+}
+
+impl Store {
+    /// Where `endpoint` stands; none when there is no such endpoint.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn standing(&self, endpoint: EndpointId) -> Result<Option<Standing>, StoreError> {
+        let row = sqlx::query(
+            "select r.state, r.version,
+                 (select count(*) from (select from deliveries d
+                     where d.endpoint_id = r.endpoint_id limit $2) counted) as waiting,
+                 (select d.created_at from deliveries d
+                     where d.endpoint_id = r.endpoint_id and d.next_attempt_at is null
+                     order by d.sequence limit 1) as waiting_since
+             from endpoint_runtime r
+             join endpoints e on e.id = r.endpoint_id and e.deleted_at is null
+             where r.endpoint_id = $1",
+        )
+        .bind(endpoint.uuid())
+        .bind(COUNTED_MAX)
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Standing {
+            state: row.try_get::<Json<EndpointState>, _>("state")?.0,
+            version: row.try_get("version")?,
+            waiting: row.try_get("waiting")?,
+            waiting_since: row.try_get("waiting_since")?,
+        }))
+    }
+
+    /// Up to `limit` events of `endpoint` after the one numbered `after`, oldest first.
+    ///
+    /// # Errors
+    /// When the database is away, or an event cannot be read by this version.
+    pub async fn journal(
+        &self,
+        endpoint: EndpointId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        sqlx::query(
+            "select version, event, actor from endpoint_events
+             where endpoint_id = $1 and version > $2 order by version limit $3",
+        )
+        .bind(endpoint.uuid())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(JournalEntry {
+                version: row.try_get("version")?,
+                event: row.try_get::<Json<EndpointEvent>, _>("event")?.0,
+                actor: row.try_get("actor")?,
+            })
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,290 @@
+//! An operator's command: one transaction under the endpoint's lock, beside whatever is sent.
+//!
+//! It decides on the state that it has locked, so it never overwrites an attempt that was settled
+//! in between; an attempt that settles later meets a newer version and decides again. A command id
+//! is done once: its answer is kept in the same transaction, and a repeat reads it.
+
+use domain::endpoint::{
+    Command, Decision, Disposition, EndpointState, JOURNAL_SCHEMA_VERSION, Jitter, Objection,
+    Ordering, Policy, decide, objection,
+};
+use domain::{DeliveryId, EndpointId, Invalid};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::look::unsigned;
+use super::redeliver::{put_back_one, put_back_since};
+use crate::{Store, StoreError};
+
+/// What an operator tells an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Told {
+    /// Send nothing for now.
+    Pause,
+    /// The pause is over.
+    Resume,
+    /// Send nothing until it is enabled.
+    Disable,
+    /// Send again.
+    Enable,
+    /// Take this waiting delivery out of the line.
+    Skip {
+        /// Which one.
+        delivery: DeliveryId,
+    },
+    /// Put this delivery, which is over, back in line.
+    Redeliver {
+        /// Which one.
+        delivery: DeliveryId,
+    },
+    /// Put back in line what was given up or skipped, some at a time.
+    RedeliverSince {
+        /// What ended then or later.
+        #[serde(with = "time::serde::rfc3339::option")]
+        since: Option<OffsetDateTime>,
+        /// What ended before.
+        #[serde(with = "time::serde::rfc3339::option")]
+        until: Option<OffsetDateTime>,
+    },
+}
+
+/// A command: what, to whom, by whom, and its id.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// To whom.
+    pub endpoint: EndpointId,
+    /// A repeat under the same id changes nothing.
+    pub id: Uuid,
+    /// Who asks.
+    pub actor: &'a str,
+    /// What.
+    pub told: Told,
+}
+
+/// What a command came to; a repeat hears the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obeyed {
+    /// Where the endpoint stood after it.
+    pub state: EndpointState,
+    /// Did it change anything?
+    pub changed: bool,
+    /// How many deliveries are back in line.
+    pub redelivered: u32,
+    /// Are there more to redeliver?
+    pub more: bool,
+    /// When it was done, by PostgreSQL's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commanded {
+    /// It is done, now or when it was told before.
+    Done(Obeyed),
+    /// It makes no sense where the endpoint stands. Nothing is written.
+    Objected(Objection),
+    /// There is no such endpoint.
+    NoEndpoint,
+    /// The endpoint has no such delivery in the state that the command needs.
+    NoDelivery,
+    /// The id was used for another command.
+    OtherCommand,
+}
+
+/// The endpoint under its lock.
+pub(super) struct Locked {
+    pub endpoint: EndpointId,
+    pub state: EndpointState,
+    pub version: u64,
+    pub policy: Policy,
+}
+
+impl Store {
+    /// Does what `order` says, once.
+    ///
+    /// # Errors
+    /// When the database is away. Telling it again under the same id is safe.
+    pub async fn command(&self, order: &Order<'_>) -> Result<Commanded, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let Some(locked) = lock(&mut tx, order.endpoint).await? else {
+            return Ok(Commanded::NoEndpoint);
+        };
+        // After the lock: what committed while this one waited is seen, and is in the past.
+        let row = sqlx::query(
+            "select clock_timestamp() as now, c.endpoint_id, c.command, c.answer
+             from (select) one left join endpoint_commands c on c.command_id = $1",
+        )
+        .bind(order.id)
+        .fetch_one(&mut *tx)
+        .await?;
+        if let Some(Json(before)) = row.try_get::<Option<Json<Told>>, _>("command")? {
+            let endpoint: Uuid = row.try_get("endpoint_id")?;
+            if endpoint != order.endpoint.uuid() || before != order.told {
+                return Ok(Commanded::OtherCommand);
+            }
+            return Ok(Commanded::Done(row.try_get::<Json<Obeyed>, _>("answer")?.0));
+        }
+        let now = row.try_get("now")?;
+        let Some(step) = prepare(&mut tx, order, now).await? else {
+            return Ok(Commanded::NoDelivery);
+        };
+        if let Some(objection) = objection(&locked.state, &step.command) {
+            return Ok(Commanded::Objected(objection));
+        }
+        let decision = decide(&locked.state, &locked.policy, &step.command, now, Jitter::NONE);
+        if !finish(&mut tx, order.endpoint, &step.command, decision.disposition).await? {
+            return Ok(Commanded::NoDelivery);
+        }
+        let state = append(&mut tx, &locked, &decision, Some((order.id, order.actor))).await?;
+        let obeyed = Obeyed {
+            state,
+            changed: !decision.events.is_empty(),
+            redelivered: step.redelivered,
+            more: step.more,
+            at: now,
+        };
+        sqlx::query(
+            "insert into endpoint_commands (command_id, endpoint_id, command, actor, answer)
+             values ($1, $2, $3, $4, $5)",
+        )
+        .bind(order.id)
+        .bind(order.endpoint.uuid())
+        .bind(Json(order.told))
+        .bind(order.actor)
+        .bind(Json(obeyed))
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(Commanded::Done(obeyed))
+    }
+}
+
+/// The command as the domain knows it, once its deliveries were put back.
+struct Step {
+    command: Command,
+    redelivered: u32,
+    more: bool,
+}
+
+/// None when the delivery to redeliver is not there.
+async fn prepare(
+    tx: &mut PgConnection,
+    order: &Order<'_>,
+    now: OffsetDateTime,
+) -> Result<Option<Step>, StoreError> {
+    let plain = |command| Ok(Some(Step { command, redelivered: 0, more: false }));
+    match order.told {
+        Told::Pause => plain(Command::Pause),
+        Told::Resume => plain(Command::Resume),
+        Told::Disable => plain(Command::Disable),
+        Told::Enable => plain(Command::Enable),
+        Told::Skip { delivery } => plain(Command::Skip(delivery)),
+        Told::Redeliver { delivery } => {
+            let is_back = put_back_one(tx, order.endpoint, delivery, now).await?;
+            let command = Command::Redeliver(1);
+            Ok(is_back.then_some(Step { command, redelivered: 1, more: false }))
+        }
+        Told::RedeliverSince { since, until } => {
+            let back = put_back_since(tx, order.endpoint, since, until, now).await?;
+            let command = Command::Redeliver(back.count);
+            Ok(Some(Step { command, redelivered: back.count, more: back.more }))
+        }
+    }
+}
+
+/// Locks the endpoint's row and reads where it stands; none when there is no such endpoint.
+pub(super) async fn lock(
+    tx: &mut PgConnection,
+    endpoint: EndpointId,
+) -> Result<Option<Locked>, StoreError> {
+    let row = sqlx::query(
+        "select r.state, r.version, e.policy, e.ordering
+         from endpoint_runtime r
+         join endpoints e on e.id = r.endpoint_id and e.deleted_at is null
+         where r.endpoint_id = $1 for update of r",
+    )
+    .bind(endpoint.uuid())
+    .fetch_optional(tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let unreadable =
+        |invalid: Invalid| StoreError::Unreadable { table: "endpoints", what: invalid.to_string() };
+    let ordering = Ordering::try_from(row.try_get::<&str, _>("ordering")?).map_err(unreadable)?;
+    Ok(Some(Locked {
+        endpoint,
+        state: row.try_get::<Json<EndpointState>, _>("state")?.0,
+        version: unsigned(row.try_get("version")?),
+        policy: row.try_get::<Json<Policy>, _>("policy")?.0.with_ordering(ordering),
+    }))
+}
+
+/// Moves the delivery that the command ends out of the line. False: it does not wait there.
+pub(super) async fn finish(
+    tx: &mut PgConnection,
+    endpoint: EndpointId,
+    command: &Command,
+    disposition: Disposition,
+) -> Result<bool, StoreError> {
+    let (Command::Skip(delivery) | Command::Expire { delivery, .. }) = *command else {
+        return Ok(true);
+    };
+    let Disposition::Finish(reason) = disposition else { return Ok(true) };
+    let (state, reason) = reason.names();
+    let moved = sqlx::query(
+        "with ended as (
+             delete from deliveries d where d.id = $1 and d.endpoint_id = $2 returning d.*)
+         insert into finished_deliveries (id, sequence, endpoint_id, event_id, merchant_id,
+             event_type, object_id, occurred_at, traceparent, xid, created_at, attempts, refusals,
+             first_attempt_at, poisonous, state, reason)
+         select d.id, d.sequence, d.endpoint_id, d.event_id, d.merchant_id, d.event_type,
+             d.object_id, d.occurred_at, d.traceparent, d.xid, d.created_at, d.attempts,
+             d.refusals, d.first_attempt_at, d.poisonous, $3, $4
+         from ended d",
+    )
+    .bind(delivery.uuid())
+    .bind(endpoint.uuid())
+    .bind(state)
+    .bind(reason)
+    .execute(tx)
+    .await?;
+    Ok(moved.rows_affected() == 1)
+}
+
+/// Writes the events and their fold; the state after them.
+pub(super) async fn append(
+    tx: &mut PgConnection,
+    locked: &Locked,
+    decision: &Decision,
+    order: Option<(Uuid, &str)>,
+) -> Result<EndpointState, StoreError> {
+    let state = decision.state_after(locked.state);
+    let Some(last) = decision.events.last() else { return Ok(state) };
+    sqlx::query(
+        "with written as (
+             insert into endpoint_events (endpoint_id, version, schema_version, event, occurred_at,
+                 command_id, actor)
+             select $1, $2 + e.ordinality, $3, e.value, $4, $5, $6
+             from jsonb_array_elements($7) with ordinality e)
+         update endpoint_runtime set state = $8, version = $2 + jsonb_array_length($7),
+             may_send = $9, not_before = $10
+         where endpoint_id = $1",
+    )
+    .bind(locked.endpoint.uuid())
+    .bind(i64::try_from(locked.version).unwrap_or(i64::MAX))
+    .bind(JOURNAL_SCHEMA_VERSION)
+    .bind(last.at())
+    .bind(order.map(|(id, _)| id))
+    .bind(order.map(|(_, actor)| actor))
+    .bind(Json(&decision.events))
+    .bind(Json(state))
+    .bind(state.may_send())
+    .bind(state.not_before)
+    .execute(tx)
+    .await?;
+    Ok(state)
+}

@@ -1,0 +1,145 @@
+//! What an operator tells an endpoint, and where it stands.
+//!
+//! The command is done when its transaction is; the wake after it only makes it quick. A repeat
+//! wakes again, because the first one's may have been lost.
+
+use domain::endpoint::{Breaker, EndpointState, Entry, Status, history};
+use domain::{DeliveryId, EndpointId};
+use store::{Commanded, Obeyed, Order, Standing, Told};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Operations, id};
+use crate::limits::{ACTOR_LENGTH_MAX, LAST_EVENTS_MAX};
+use crate::refusal::Refusal;
+
+/// Who asks when nobody says so.
+const ACTOR_DEFAULT: &str = "api";
+
+/// To whom a command goes, its id and who asks, as they were said.
+#[derive(Debug)]
+pub(crate) struct Addressed {
+    pub id: String,
+    pub command_id: Option<String>,
+    pub actor: Option<String>,
+}
+
+/// Which deliveries come back, as it was said.
+#[derive(Debug)]
+pub(crate) struct Redeliver {
+    pub delivery_id: Option<String>,
+    pub since: Option<OffsetDateTime>,
+    pub until: Option<OffsetDateTime>,
+}
+
+/// A command that is done.
+#[derive(Debug)]
+pub(crate) struct DoneCommand {
+    pub command_id: Uuid,
+    pub obeyed: Obeyed,
+}
+
+/// Where an endpoint stands, and what happened last.
+#[derive(Debug)]
+pub(crate) struct ShownStanding {
+    pub endpoint: EndpointId,
+    pub standing: Standing,
+    pub last_events: Vec<String>,
+}
+
+impl Operations {
+    /// Takes a waiting delivery out of the line.
+    pub(crate) async fn skip(&self, to: Addressed, delivery: &str) -> Result<DoneCommand, Refusal> {
+        let delivery = id("delivery_id", DeliveryId::PREFIX, delivery)?;
+        self.tell(to, Told::Skip { delivery }).await
+    }
+
+    /// Puts deliveries that are over back in line.
+    pub(crate) async fn redeliver(
+        &self,
+        to: Addressed,
+        which: Redeliver,
+    ) -> Result<DoneCommand, Refusal> {
+        let Redeliver { delivery_id, since, until } = which;
+        let told = match delivery_id {
+            Some(_) if since.is_some() || until.is_some() => {
+                return Err(Refusal::invalid("delivery_id", "must not come with since or until"));
+            }
+            Some(text) => {
+                Told::Redeliver { delivery: id("delivery_id", DeliveryId::PREFIX, &text)? }
+            }
+            None => Told::RedeliverSince { since, until },
+        };
+        self.tell(to, told).await
+    }
+
+    /// Tells an endpoint something.
+    pub(crate) async fn tell(&self, to: Addressed, told: Told) -> Result<DoneCommand, Refusal> {
+        let endpoint: EndpointId = id("id", EndpointId::PREFIX, &to.id)?;
+        let command_id = match to.command_id {
+            Some(text) => Uuid::try_parse(&text)
+                .map_err(|_| Refusal::invalid("command_id", "must be a UUID"))?,
+            None => Uuid::now_v7(),
+        };
+        let actor = to.actor.unwrap_or_else(|| ACTOR_DEFAULT.to_owned());
+        let is_good = (1..=ACTOR_LENGTH_MAX).contains(&actor.chars().count())
+            && !actor.chars().any(char::is_control);
+        if !is_good {
+            let allowed =
+                format!("must be 1 to {ACTOR_LENGTH_MAX} characters, none a control character");
+            return Err(Refusal::invalid("actor", allowed));
+        }
+        let order = Order { endpoint, id: command_id, actor: &actor, told };
+        let commanded = self.bounded(async { Ok(self.store.command(&order).await?) }).await?;
+        let obeyed = match commanded {
+            Commanded::Done(obeyed) => obeyed,
+            Commanded::Objected(objection) => return Err(Refusal::State(objection.to_string())),
+            Commanded::NoEndpoint => return Err(Refusal::NotFound("endpoint")),
+            Commanded::NoDelivery => {
+                return Err(Refusal::NotFound(match told {
+                    Told::Skip { .. } => "waiting delivery of this endpoint",
+                    _ => "delivery of this endpoint that ended in the last 30 days",
+                }));
+            }
+            Commanded::OtherCommand => {
+                return Err(Refusal::Taken {
+                    field: "command_id",
+                    problem: "this id was used for another command; use a new one",
+                });
+            }
+        };
+        self.waker.wake(endpoint, command_id);
+        Ok(DoneCommand { command_id, obeyed })
+    }
+
+    /// Where an endpoint stands.
+    pub(crate) async fn standing(&self, text: &str) -> Result<ShownStanding, Refusal> {
+        let endpoint: EndpointId = id("id", EndpointId::PREFIX, text)?;
+        self.bounded(async {
+            let standing =
+                self.store.standing(endpoint).await?.ok_or(Refusal::NotFound("endpoint"))?;
+            let after = standing.version - LAST_EVENTS_MAX;
+            let last = self.store.journal(endpoint, after, LAST_EVENTS_MAX).await?;
+            let last_events = history(
+                last.iter()
+                    .map(|entry| Entry { event: &entry.event, actor: entry.actor.as_deref() }),
+            );
+            Ok(ShownStanding { endpoint, standing, last_events })
+        })
+        .await
+    }
+}
+
+/// The status' name at both fronts.
+pub(crate) const fn status_name(state: &EndpointState) -> &'static str {
+    match state.status {
+        Status::Active => "active",
+        Status::Paused { .. } => "paused",
+        Status::Disabled { .. } => "disabled",
+    }
+}
+
+/// Is it let alone but for probes?
+pub(crate) const fn is_breaker_open(state: &EndpointState) -> bool {
+    matches!(state.breaker, Breaker::Open { .. })
+}
