@@ -65,7 +65,7 @@ const HOMES: [(&str, &[&str], &[&str]); 8] = [
     ("pgwire-replication", &["relay"], &[]),
     ("sqlx", &["store", "tests"], &[]),
     // Clients of our own parts; a merchant is reached by `delivery`'s hyper alone.
-    ("reqwest", &["actors", "data-service", "posthorn", "bench", "tests"], &[]),
+    ("reqwest", &["actors", "data-service", "ingress", "posthorn", "bench", "tests"], &[]),
     ("tonic", &["proto", "ingress", "bench", "tests"], &[]),
     // `opentelemetry` stands for everything whose name begins so.
     ("opentelemetry", &["observability"], &[]),
