@@ -83,6 +83,7 @@ pub struct Obeyed {
 
 /// What became of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one per command, never kept")]
 pub enum Commanded {
     /// It is done, now or when it was told before.
     Done(Obeyed),
