@@ -5,6 +5,8 @@
 //! writes inputs whose like it had not seen to `tests/corpus/urls.jsonl`, to be kept. A failure
 //! prints the input; `POSTHORN_FUZZ_SEED` begins at the same place again.
 
+#![allow(clippy::disallowed_methods, reason = "a test may draw its seed and watch its time")]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
