@@ -14,6 +14,8 @@ use crate::wake::Waker;
 const NO_DATABASE: &str = "postgres://nobody@127.0.0.1:1/none";
 
 async fn answer(request: Request<Body>) -> (StatusCode, Value) {
+    // As the binary does first of all; a second time changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let store = Store::new(NO_DATABASE, "test", 1).expect("a URL");
     let routes = routes(Operations::new(
         store,
