@@ -20,7 +20,11 @@ impl Backoff {
     /// Of an unwell endpoint: 5 s doubling to 1 h.
     pub const UNWELL: Self =
         Self { initial: Duration::from_secs(5), max: Duration::from_secs(3_600) };
-    /// Of a fault on our side: 5 s doubling to 10 min.
+    /// Of a fault on our side that stands in the way of one delivery only: 5 s doubling to 1 h. A
+    /// payload that is missing rarely comes back, and every try is a row.
+    pub const DELIVERY_FAULT: Self =
+        Self { initial: Duration::from_secs(5), max: Duration::from_secs(3_600) };
+    /// Of a fault on our side that stands in the way of the whole endpoint: 5 s doubling to 10 min.
     pub const FAULT: Self = Self { initial: Duration::from_secs(5), max: Duration::from_secs(600) };
 
     /// Waits that double from `initial` to `max`.

@@ -76,13 +76,16 @@ struct Settled<'a> {
     delivery: &'a DeliveryFacts,
     outcome: Outcome,
     is_stale: bool,
+    /// The endpoint was disabled for being unwell: then nothing is the event's own failure.
+    is_disabled: bool,
 }
 
 impl Step<'_> {
     fn settled(&self) -> Option<Settled<'_>> {
         let Command::Settle { delivery, started_at, outcome } = self.command else { return None };
         let is_stale = self.before.stale_before.is_some_and(|before| *started_at < before);
-        Some(Settled { delivery, outcome: *outcome, is_stale })
+        let is_disabled = is_disabled_for(self.before, DisabledReason::Unwell);
+        Some(Settled { delivery, outcome: *outcome, is_stale, is_disabled })
     }
 
     fn finished(&self) -> Option<FinishReason> {
@@ -104,7 +107,8 @@ impl Settled<'_> {
 
     fn is_a_refusal(&self) -> bool {
         let is_a_500 = matches!(self.outcome, Outcome::Unwell { cause: Unwell::Status(500..), .. });
-        matches!(self.outcome, Outcome::Refused { .. }) || (self.delivery.poisonous && is_a_500)
+        let is_its_own = self.delivery.poisonous && !self.is_disabled;
+        matches!(self.outcome, Outcome::Refused { .. }) || (is_its_own && is_a_500)
     }
 }
 
@@ -151,13 +155,24 @@ fn an_event_is_exhausted_by_an_unwell_endpoint_after_the_whole_span_and_not_befo
     }
     let first = settled.delivery.first_attempt_at.unwrap_or(step.now);
     let is_over = between(first.max(span.since), step.now) >= step.policy.schedule.span();
-    let counts = step.after.status == Status::Active && !settled.is_a_refusal();
+    let is_used_up = step.after.status == Status::Active || hides_others(step);
+    let counts = is_used_up && !settled.is_a_refusal();
     (is_over && counts) == (step.finished() == Some(FinishReason::Unwell))
 }
 
 fn a_paused_or_disabled_endpoint_uses_nothing_up(step: &Step<'_>) -> bool {
     let is_active = step.before.status == Status::Active && step.after.status == Status::Active;
-    is_active || step.finished() != Some(FinishReason::Unwell)
+    is_active || hides_others(step) || step.finished() != Some(FinishReason::Unwell)
+}
+
+/// A strict head that gets a 5xx for its daily probe may be poisonous, and nobody may probe instead.
+fn hides_others(step: &Step<'_>) -> bool {
+    let is_a_500 =
+        step.after.unwell.is_some_and(|span| matches!(span.cause, Unwell::Status(500..)));
+    step.policy.ordering == Ordering::Strict
+        && is_disabled_for(step.before, DisabledReason::Unwell)
+        && is_disabled_for(step.after, DisabledReason::Unwell)
+        && is_a_500
 }
 
 fn only_an_old_delivery_expires(step: &Step<'_>) -> bool {
@@ -182,7 +197,8 @@ fn who_keeps_its_place_waits_with_the_endpoint(step: &Step<'_>) -> bool {
 
 fn who_steps_aside_comes_back_and_not_too_late(step: &Step<'_>) -> bool {
     let Disposition::StepAside { until, .. } = step.decision.disposition else { return true };
-    let longest_wait = step.policy.schedule.longest().max(Backoff::FAULT.after(u32::MAX));
+    let fault = Backoff::DELIVERY_FAULT.after(u32::MAX);
+    let longest_wait = step.policy.schedule.longest().max(fault);
     until > step.now && between(step.now, until) <= longest(longest_wait)
 }
 
@@ -198,7 +214,7 @@ fn nobody_waits_longer_than_the_longest_wait(step: &Step<'_>) -> bool {
     let Some(until) = step.after.waits_until(step.now) else { return true };
     let policy = step.policy;
     let longest_wait = longest(policy.backoff.after(u32::MAX))
-        .max(longest(Backoff::FAULT.after(u32::MAX)))
+        .max(longest(Backoff::DELIVERY_FAULT.after(u32::MAX)))
         .max(longest(policy.schedule.longest()))
         .max(policy.throttled_wait_min)
         .max(policy.probes_every)

@@ -210,13 +210,26 @@ impl Case<'_> {
         if disables {
             events.push(EndpointEvent::Disabled { reason: DisabledReason::Unwell, at });
         }
-        let first = self.attempted.delivery.first_attempt_at.unwrap_or(at);
-        // A paused or disabled endpoint collects deliveries and loses none.
-        let is_active = self.state.status == Status::Active && !disables;
-        let exhausted = is_active && between(first.max(since), at) >= policy.schedule.span();
-        let disposition =
-            if exhausted { Disposition::Finish(FinishReason::Unwell) } else { Disposition::Stay };
+        let disposition = if self.is_used_up(cause, since, disables) {
+            Disposition::Finish(FinishReason::Unwell)
+        } else {
+            Disposition::Stay
+        };
         Decision { disposition, events }
+    }
+
+    /// Was the endpoint unwell for the schedule's whole span since the delivery's first attempt?
+    fn is_used_up(&self, cause: Unwell, since: OffsetDateTime, disables: bool) -> bool {
+        let state = self.state;
+        // A paused or disabled endpoint collects deliveries and loses none. But in strict nobody
+        // else may probe: a poisonous head would keep an endpoint disabled that is long back.
+        let is_active = state.status == Status::Active && !disables;
+        let hides_others = state.is_disabled_for_being_unwell()
+            && self.policy.ordering == Ordering::Strict
+            && is_a_server_error(cause);
+        let first = self.attempted.delivery.first_attempt_at.unwrap_or(self.now);
+        (is_active || hides_others)
+            && between(first.max(since), self.now) >= self.policy.schedule.span()
     }
 
     /// Did this attempt begin so late after the last one that the time between is ours, not the
@@ -251,7 +264,7 @@ impl Case<'_> {
             return Decision { disposition: Disposition::Stay, events };
         }
         let attempts = self.attempted.delivery.attempts.saturating_add(1);
-        let until = at + self.jitter.apply(Backoff::FAULT.after(attempts));
+        let until = at + self.jitter.apply(Backoff::DELIVERY_FAULT.after(attempts));
         if self.policy.ordering == Ordering::Strict {
             let events = vec![self.blocked(Some(fault), until)];
             return Decision { disposition: Disposition::Stay, events };

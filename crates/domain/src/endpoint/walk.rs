@@ -27,11 +27,14 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// The place in line of the next probe, from 0; when the line is shorter, the head probes.
+    /// The place in a line of so many of the next probe, from 0. In a short line the walk turns
+    /// round at its end, so that whoever joins is probed as the next but one.
     pub(super) fn place(&self, line: usize) -> usize {
-        let place =
-            if self.probes.is_multiple_of(2) { 0 } else { usize::from(self.probes / 2) + 1 };
-        if place < line { place } else { 0 }
+        let others = line.min(WALK_MAX).saturating_sub(1);
+        if self.probes.is_multiple_of(2) || others == 0 {
+            return 0;
+        }
+        1 + usize::from(self.probes / 2) % others
     }
 
     /// The walk after `delivery` found the endpoint unwell; `open`: it was a probe.
@@ -123,9 +126,12 @@ mod tests {
     }
 
     #[test]
-    fn in_a_short_line_the_head_takes_the_place_of_those_that_are_not_there() {
-        let walk = Walk { probes: 3, ..Walk::default() };
-        assert_eq!([walk.place(3), walk.place(2), walk.place(1)], [2, 0, 0]);
+    fn in_a_short_line_the_walk_turns_round_at_its_end() {
+        let place = |probes, line| Walk { probes, ..Walk::default() }.place(line);
+        assert_eq!([1, 3, 5, 7].map(|probes| place(probes, 3)), [1, 2, 1, 2]);
+        assert_eq!([1, 3, 5, 7].map(|probes| place(probes, 2)), [1, 1, 1, 1]);
+        assert_eq!([1, 3].map(|probes| place(probes, 1)), [0, 0]);
+        assert_eq!(place(0, 0), 0);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Unwell for days: disabled, and back without anybody's help.
 
-use domain::endpoint::{DisabledReason, Disposition, EndpointEvent, Ordering, Status, next_up};
+use domain::endpoint::{
+    DisabledReason, Disposition, EndpointEvent, FinishReason, Ordering, Status, next_up,
+};
 use domain::{Fault, Outcome};
 
 use crate::being::{DAY_S, Endpoint, HOUR_S, NO_CONNECTION, NOON, delivery, secs, status};
@@ -119,4 +121,22 @@ fn being_disabled_is_told_with_its_probe() {
         panic!("{last:?}")
     };
     assert_eq!(*not_before - *at, secs(DAY_S));
+}
+
+#[test]
+fn a_poisonous_head_does_not_keep_a_strict_endpoint_disabled_for_good() {
+    let mut endpoint = Endpoint::new(Ordering::Strict);
+    let mut head = delivery(1);
+    head.first_attempt_at = Some(NOON);
+    while endpoint.state.status == Status::Active {
+        endpoint.attempts(1, delivery(1), status(500));
+    }
+    // No connection at all is no fault of an event.
+    endpoint.wait();
+    assert_eq!(endpoint.attempt(head, NO_CONNECTION), Disposition::Stay);
+    endpoint.wait();
+    assert_eq!(endpoint.attempt(head, status(500)), Disposition::Finish(FinishReason::Unwell));
+    endpoint.wait();
+    endpoint.attempt(delivery(2), status(200));
+    assert_eq!(endpoint.state.status, Status::Active);
 }
