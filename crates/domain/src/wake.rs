@@ -54,9 +54,81 @@ pub fn after_slice(slices: u32, elapsed: Duration, end: SliceEnd) -> Next {
     }
 }
 
+/// What a wake does about the endpoint's one timer when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arm {
+    /// Nothing: none is needed, or the one that is armed is early enough.
+    Keep,
+    /// Arm one, and cancel the one that is armed, if any.
+    New {
+        /// How long from now.
+        delay: Duration,
+        /// When that is, in milliseconds since 1970.
+        at_ms: i64,
+    },
+}
+
+/// Shortest delay of a timer after one that fired early, by a skewed clock: it must not spin.
+pub const EARLY_DELAY_MIN: Duration = Duration::from_secs(1);
+
+/// What to do about the timer that is armed for `armed_ms`, when there is something to do at
+/// `next_ms` and it is `now_ms`; `early`: this wake was a timer's, and it came too early.
+///
+/// One for an earlier time stays, a later one is replaced. One that is overdue was lost (an
+/// operator cancelled it): it counts as none.
+pub fn arm(armed_ms: Option<i64>, next_ms: Option<i64>, now_ms: i64, early: bool) -> Arm {
+    let Some(next_ms) = next_ms else { return Arm::Keep };
+    if armed_ms.is_some_and(|armed_ms| armed_ms > now_ms && armed_ms <= next_ms) {
+        return Arm::Keep;
+    }
+    let delay = Duration::from_millis(u64::try_from(next_ms - now_ms).unwrap_or(0));
+    let delay = if early { delay.max(EARLY_DELAY_MIN) } else { delay };
+    Arm::New { delay, at_ms: next_ms }
+}
+
+/// Waits while something on our side stands in the way of a whole slice: 5 s doubling to 60 s.
+const STUCK_WAIT_FIRST: Duration = Duration::from_secs(5);
+const STUCK_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The wait before the next wake, when a slice was stuck and `before` wakes in a row were already.
+pub fn stuck_wait(before: u32) -> Duration {
+    STUCK_WAIT_FIRST.saturating_mul(1 << before.min(6)).min(STUCK_WAIT_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn new(delay_ms: u64, at_ms: i64) -> Arm {
+        Arm::New { delay: Duration::from_millis(delay_ms), at_ms }
+    }
+
+    #[test]
+    fn nothing_to_come_arms_nothing() {
+        assert_eq!(arm(None, None, 1_000, false), Arm::Keep);
+    }
+
+    #[test]
+    fn an_earlier_timer_stays_and_a_later_one_is_replaced() {
+        assert_eq!(arm(Some(5_000), Some(6_000), 1_000, false), Arm::Keep);
+        assert_eq!(arm(Some(5_000), Some(5_000), 1_000, false), Arm::Keep);
+        assert_eq!(arm(Some(5_000), Some(4_000), 1_000, false), new(3_000, 4_000));
+    }
+
+    #[test]
+    fn a_timer_that_is_overdue_was_lost() {
+        assert_eq!(arm(Some(900), Some(6_000), 1_000, false), new(5_000, 6_000));
+    }
+
+    #[test]
+    fn a_timer_that_fired_early_waits_at_least_a_second() {
+        assert_eq!(arm(None, Some(1_010), 1_000, true), new(1_000, 1_010));
+    }
+
+    #[test]
+    fn a_stuck_wake_comes_back_in_five_seconds_and_never_later_than_in_a_minute() {
+        assert_eq!([0, 1, 3, 4, 999].map(|n| stuck_wait(n).as_secs()), [5, 10, 40, 60, 60]);
+    }
 
     const EMPTY: SliceEnd = SliceEnd { more: false, waits: false };
     const FULL: SliceEnd = SliceEnd { more: true, waits: false };
