@@ -1,0 +1,87 @@
+//! Operators: what they order, when, and whether they send it twice.
+//!
+//! Each order has a number, which is its command id. What a merchant's operator leaves behind at
+//! the end (paused, disabled) stays: a forgotten pause is part of the game.
+
+use domain::endpoint::Ordering;
+
+use super::{Payment, moments};
+use crate::clock::{DAY, HOUR, MILLI, MINUTE, Micros};
+use crate::dice::Dice;
+
+/// Something an operator orders.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Order {
+    pub(crate) at: Micros,
+    /// The command's id.
+    pub(crate) number: u64,
+    pub(crate) deed: Deed,
+    /// Sent once more, with the same id, after so long.
+    pub(crate) again_after: Option<Micros>,
+}
+
+/// What is ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Pause,
+    Resume,
+    Disable,
+    Enable,
+    ChangeUrl,
+    ChangeOrdering(Ordering),
+    /// The n-th of those that wait.
+    Skip(usize),
+    /// At most so many of those that were exhausted or cancelled.
+    Redeliver(u32),
+}
+
+pub(super) fn generate(dice: &mut Dice, payments: &[Payment], horizon: Micros) -> Vec<Order> {
+    let count = dice.between(1, 8);
+    let mut orders = Vec::new();
+    for mut at in moments(dice, count, horizon) {
+        // Many come while something is under way.
+        if dice.chance(50) && !payments.is_empty() {
+            let near = payments[dice.index(payments.len())].commits_at;
+            at = near + dice.between(0, 200 * MILLI);
+        }
+        let deed = deed(dice);
+        orders.push((at, deed));
+        // A pause is most often ended; a forgotten one is not.
+        let undo = match deed {
+            Deed::Pause => Some(Deed::Resume),
+            Deed::Disable => Some(Deed::Enable),
+            _ => None,
+        };
+        if let Some(undo) = undo.filter(|_| dice.chance(85)) {
+            let lasts = dice.pick(&[MINUTE, HOUR, DAY, 6 * DAY]);
+            orders.push((at + lasts, undo));
+        }
+    }
+    orders.sort_by_key(|(at, _)| *at);
+    let mut number = 0;
+    orders
+        .into_iter()
+        .filter(|(at, _)| *at <= horizon)
+        .map(|(at, deed)| {
+            number += 1;
+            let again_after = dice.chance(30).then(|| dice.between(1, HOUR));
+            Order { at, number, deed, again_after }
+        })
+        .collect()
+}
+
+fn deed(dice: &mut Dice) -> Deed {
+    match dice.index(10) {
+        0..=2 => Deed::Pause,
+        3 => Deed::Disable,
+        4 | 5 => Deed::Enable,
+        6 => Deed::ChangeUrl,
+        7 => Deed::ChangeOrdering(dice.pick(&[
+            Ordering::Ordered,
+            Ordering::Strict,
+            Ordering::Unordered,
+        ])),
+        8 => Deed::Skip(dice.index(3)),
+        _ => Deed::Redeliver(u32::try_from(dice.between(1, 10)).unwrap_or(1)),
+    }
+}
