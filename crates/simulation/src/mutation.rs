@@ -71,11 +71,17 @@ pub enum Mutation {
     LostOutcomeTakenForSettled,
     /// The sweeper sends a wake each round, whoever waits already.
     SweepsWithoutKey,
+    /// The sweeper takes what has just become due, where nobody looked for long, for neglected.
+    SweepsWhatIsFresh,
+    /// A slice goes on with its line after a command has come in between.
+    LineOutlivesCommand,
+    /// A slice does not hear who was found poisonous meanwhile.
+    LineKnowsNoPoison,
 }
 
 impl Mutation {
     /// Every one of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::StrictStepsAside,
         Self::ConvictsNobody,
         Self::WalksNot,
@@ -104,6 +110,9 @@ impl Mutation {
         Self::CommandTwice,
         Self::LostOutcomeTakenForSettled,
         Self::SweepsWithoutKey,
+        Self::SweepsWhatIsFresh,
+        Self::LineOutlivesCommand,
+        Self::LineKnowsNoPoison,
     ];
 }
 

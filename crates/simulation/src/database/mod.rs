@@ -191,7 +191,11 @@ impl Database {
     /// before. Both count: an endpoint at which nobody looked for a day is not neglected in the
     /// moment in which something becomes due.
     pub(crate) fn left_alone_from(&self, idle: Micros) -> Option<Micros> {
-        Some(self.due_from()?.max(self.looked_at) + idle + 1)
+        let due = self.due_from()?;
+        if self.rules.has(Mutation::SweepsWhatIsFresh) {
+            return Some(due.max(self.looked_at + idle + 1));
+        }
+        Some(due.max(self.looked_at) + idle + 1)
     }
 }
 

@@ -7,6 +7,7 @@ use domain::endpoint::{Command, Decision, DeliveryFacts, Disposition};
 use super::slice::PATIENCE;
 use crate::clock::{MILLI, Micros, SECOND, micros, shown};
 use crate::database::{Settled, Settlement, delivery_id};
+use crate::mutation::Mutation;
 use crate::scenario::{Answer, Point, Request, What};
 use crate::witness::Attempt;
 use crate::world::{Happening, World};
@@ -143,7 +144,9 @@ impl World<'_> {
                         (slice.state, slice.version) = (state, version);
                         slice.seen.policy = policy;
                         // The command may have taken somebody out of the line: look again.
-                        (slice.more, slice.is_closing) = (true, true);
+                        if !rules.has(Mutation::LineOutlivesCommand) {
+                            (slice.more, slice.is_closing) = (true, true);
+                        }
                     });
                 }
                 Settled::Done { state, version, config_version } => {
@@ -152,7 +155,10 @@ impl World<'_> {
                     let now = self.now;
                     self.take_over(run_id, |slice| {
                         (slice.state, slice.version, slice.fresh) = (state, version, now);
-                        slice.goes_on(&decision, config_version);
+                        if !rules.has(Mutation::LineKnowsNoPoison) {
+                            slice.hears_of_poison(&decision);
+                        }
+                        slice.goes_on(decision.disposition, config_version);
                     });
                     return true;
                 }
@@ -192,15 +198,17 @@ impl World<'_> {
 }
 
 impl super::Slice {
-    /// What the slice does after a settled attempt; whether anything may begin, the rules say.
-    fn goes_on(&mut self, decision: &Decision, config_version: u32) {
-        // Who was found poisonous by this attempt is still in line, as the look saw it.
+    /// Who was found poisonous by this attempt is still in line, as the look saw it.
+    fn hears_of_poison(&mut self, decision: &Decision) {
         for marked in decision.marks_poisonous() {
-            self.line.iter_mut().filter(|facts| facts.id == marked).for_each(|facts| {
-                facts.poisonous = true;
-            });
+            let in_line = self.line.iter_mut().filter(|facts| facts.id == marked);
+            in_line.for_each(|facts| facts.poisonous = true);
         }
-        match decision.disposition {
+    }
+
+    /// What the slice does after a settled attempt; whether anything may begin, the rules say.
+    fn goes_on(&mut self, disposition: Disposition, config_version: u32) {
+        match disposition {
             Disposition::StepAside { until, .. } => {
                 let until = micros(until);
                 self.next_due = Some(self.next_due.map_or(until, |due| due.min(until)));
