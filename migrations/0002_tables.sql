@@ -167,7 +167,9 @@ create table finished_deliveries (
 ) partition by range (id);
 create table finished_deliveries_default partition of finished_deliveries default;
 create index finished_deliveries_by_event on finished_deliveries (event_id);
-create index finished_deliveries_by_endpoint on finished_deliveries (endpoint_id, finished_at);
+-- What may come back in bulk; the many that were delivered are not in it.
+create index finished_deliveries_redeliverable on finished_deliveries (endpoint_id, finished_at)
+    where state in ('exhausted', 'cancelled');
 create index finished_deliveries_by_time on finished_deliveries using brin (finished_at);
 
 -- One HTTP request each. `number` counts within the delivery and is drawn when it is settled.

@@ -108,7 +108,8 @@ async fn look_and_send(
     let fence = Uuid::new_v4();
     let look = persist("look", || worker.store.look(endpoint, LIMIT, fence)).await?;
     let Some(mut look) = look else {
-        return Ok(SliceReport::empty(0, elapsed_ms(began)));
+        let more = cancel_for_deleted(worker, endpoint, began).await?;
+        return Ok(SliceReport { more, ..SliceReport::empty(0, elapsed_ms(began)) });
     };
     let line = std::mem::take(&mut look.due);
     let now = Instant::now();
@@ -128,6 +129,20 @@ async fn look_and_send(
         closed: false,
     };
     slice.run().await
+}
+
+/// Cancels what a deleted endpoint left behind, as long as a slice may take; true: there is more.
+async fn cancel_for_deleted(
+    worker: &Worker,
+    endpoint: EndpointId,
+    began: Instant,
+) -> Result<bool, Ended> {
+    while persist("cancel", || worker.store.cancel_for_deleted(endpoint)).await? {
+        if began.elapsed() > SLICE_TIME_MAX {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Slice<'_> {

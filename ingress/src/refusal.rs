@@ -8,6 +8,7 @@ use std::time::Duration;
 use domain::Invalid;
 use http::StatusCode;
 use store::StoreError;
+use time::OffsetDateTime;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -25,6 +26,12 @@ pub(crate) enum Refusal {
     /// There is no such thing.
     #[error("there is no {0} with this id")]
     NotFound(&'static str),
+    /// It is no more.
+    #[error(
+        "this endpoint was deleted at {}; its history and its deliveries are kept",
+        domain::rfc3339_micros(*at)
+    )]
+    Deleted { at: OffsetDateTime },
     /// It is not in a state in which this can be done.
     #[error("{0}")]
     State(String),
@@ -83,7 +90,7 @@ impl Refusal {
             Self::Invalid { .. } => {
                 (Code::InvalidArgument, StatusCode::BAD_REQUEST, "invalid_argument")
             }
-            Self::NotFound(_) | Self::NoSuchPath => {
+            Self::NotFound(_) | Self::Deleted { .. } | Self::NoSuchPath => {
                 (Code::NotFound, StatusCode::NOT_FOUND, "not_found")
             }
             Self::State(_) => {
@@ -162,6 +169,7 @@ mod tests {
         vec![
             Refusal::invalid("amount", "must be 1 or more"),
             Refusal::NotFound("payment"),
+            Refusal::Deleted { at: OffsetDateTime::UNIX_EPOCH },
             Refusal::State("the payment is refunded".to_owned()),
             Refusal::Taken { field: "merchant_id", problem: "is taken" },
             Refusal::NoSuchPath,

@@ -51,7 +51,7 @@ impl Tally {
         for finished in database.finished.values() {
             match finished.reason {
                 FinishReason::Delivered => self.delivered += 1,
-                FinishReason::Skipped => self.cancelled += 1,
+                FinishReason::Skipped | FinishReason::Deleted => self.cancelled += 1,
                 FinishReason::Refused | FinishReason::Unwell | FinishReason::Expired => {
                     self.exhausted += 1;
                 }

@@ -3,9 +3,11 @@
 //!
 //! A secret enters and leaves sealed: no statement here ever carries one in the clear.
 
+use domain::endpoint::{Ordering, PolicySettings};
 use domain::{EndpointId, EventType, MerchantId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -30,6 +32,10 @@ pub struct Endpoint {
     pub header_names: Vec<String>,
     /// Does it get our trace context?
     pub send_traceparent: bool,
+    /// In what order its deliveries go out.
+    pub ordering: Ordering,
+    /// What differs from the default of how it is dealt with.
+    pub policy: PolicySettings,
     /// When it was made.
     pub created_at: OffsetDateTime,
     /// When its configuration last changed.
@@ -57,6 +63,10 @@ pub struct NewEndpoint<'a> {
     pub headers: Option<&'a SealedSecret>,
     /// Does it get our trace context?
     pub send_traceparent: bool,
+    /// In what order its deliveries go out.
+    pub ordering: Ordering,
+    /// What differs from the default; accepted by the domain.
+    pub policy: &'a PolicySettings,
 }
 
 /// A secret as it is kept: sealed by a key of the ring, bound to its endpoint and version.
@@ -76,8 +86,9 @@ const CREATE: Operation<Endpoint> = Operation {
     statement: write_once!(
         "made as (
              insert into endpoints (id, merchant_id, url, event_types, signature_scheme,
-                 header_names, headers_key_id, headers_ciphertext, send_traceparent)
-             select $6, $7, $8, $9, $10, $11, $12, $13, $14
+                 header_names, headers_key_id, headers_ciphertext, send_traceparent, ordering,
+                 policy)
+             select $6, $7, $8, $9, $10, $11, $12, $13, $14, $19, $20
              from trace where not exists (select from answered)
              returning *),
          sealed as (
@@ -113,7 +124,10 @@ impl Store {
                 .bind(endpoint.headers.map(|sealed| sealed.key_id.clone()))
                 .bind(endpoint.headers.map(|sealed| sealed.ciphertext.clone()))
                 .bind(endpoint.send_traceparent);
-            columns.bind(statement)
+            columns
+                .bind(statement)
+                .bind(endpoint.ordering.as_str())
+                .bind(Json(endpoint.policy.clone()))
         })
         .await
     }
@@ -174,6 +188,8 @@ fn endpoint_of(row: &PgRow) -> Result<Endpoint, StoreError> {
             .map(EventType::try_from)
             .collect::<Result<_, _>>()
             .map_err(&unreadable)?,
+        ordering: Ordering::try_from(row.try_get::<&str, _>("ordering")?).map_err(&unreadable)?,
+        policy: row.try_get::<Json<PolicySettings>, _>("policy")?.0,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
     })

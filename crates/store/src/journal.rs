@@ -35,23 +35,25 @@ pub struct Standing {
     pub waiting: i64,
     /// When the row of the first in line was written.
     pub waiting_since: Option<OffsetDateTime>,
+    /// When it was deleted, if it was.
+    pub deleted_at: Option<OffsetDateTime>,
 }
 
 impl Store {
-    /// Where `endpoint` stands; none when there is no such endpoint.
+    /// Where `endpoint` stands, or stood when it was deleted; none when there never was one.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn standing(&self, endpoint: EndpointId) -> Result<Option<Standing>, StoreError> {
         let row = sqlx::query(
-            "select r.state, r.version,
+            "select r.state, r.version, e.deleted_at,
                  (select count(*) from (select from deliveries d
                      where d.endpoint_id = r.endpoint_id limit $2) counted) as waiting,
                  (select d.created_at from deliveries d
                      where d.endpoint_id = r.endpoint_id and d.next_attempt_at is null
                      order by d.sequence limit 1) as waiting_since
              from endpoint_runtime r
-             join endpoints e on e.id = r.endpoint_id and e.deleted_at is null
+             join endpoints e on e.id = r.endpoint_id
              where r.endpoint_id = $1",
         )
         .bind(endpoint.uuid())
@@ -64,6 +66,7 @@ impl Store {
             version: row.try_get("version")?,
             waiting: row.try_get("waiting")?,
             waiting_since: row.try_get("waiting_since")?,
+            deleted_at: row.try_get("deleted_at")?,
         }))
     }
 

@@ -27,14 +27,15 @@ pub use error::StoreError;
 pub use idempotency::{Once, Write, Written};
 pub use journal::{JournalEntry, Standing};
 pub use merchants::Merchant;
-pub use parked::ParkedRecord;
+pub use parked::{ParkedRecord, ShownRecord};
 pub use pool::Store;
 pub use relay_progress::{Owed, RelayProgress};
 pub use republish::{DeliveryText, FinishedCursor};
 pub use secrets::{KeptSecret, NewSecret, RotatedSecrets, Rotation, SealedUnder};
 pub use timeline::Timeline;
 pub use turn::{
-    AttemptRow, Commanded, DueDelivery, EndpointConfig, Expired, LeftAlone, LiveSecret, Look,
-    Obeyed, Order, Settled, Settlement, Told,
+    AttemptRow, Changes, Commanded, DueDelivery, Ended, EndpointConfig, Expired, LeftAlone,
+    LiveSecret, Look, NewHeaders, NewSignatures, Obeyed, Order, Reconfiguration, Reconfigured,
+    Redeliverable, Replaced, Settled, Settlement, Told,
 };
 pub use visibility::Snapshot;

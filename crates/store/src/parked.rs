@@ -5,6 +5,10 @@
 //! stops what comes after it. Parking the same one twice changes nothing.
 
 use sha2::{Digest, Sha256};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{Store, StoreError};
 
@@ -56,6 +60,66 @@ impl Store {
         .await?;
         Ok(done.rows_affected() == 1)
     }
+}
+
+/// A record as it lies there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownRecord {
+    /// By which it is shown.
+    pub id: Uuid,
+    /// The topic, or what stands for one.
+    pub topic: String,
+    /// The partition; −1 without one.
+    pub partition: i32,
+    /// Its place there.
+    pub offset: i64,
+    /// The key; bytes that were no text are replaced.
+    pub key: String,
+    /// The beginning of the value.
+    pub excerpt: Vec<u8>,
+    /// Why it could not be understood.
+    pub reason: String,
+    /// When it was parked.
+    pub parked_at: OffsetDateTime,
+}
+
+impl Store {
+    /// The `limit` records that were parked last, the newest first.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn parked_records(&self, limit: u16) -> Result<Vec<ShownRecord>, StoreError> {
+        let rows = sqlx::query("select * from parked_records order by id desc limit $1")
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(shown_of).collect()
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn parked_record(&self, id: Uuid) -> Result<Option<ShownRecord>, StoreError> {
+        let row = sqlx::query("select * from parked_records where id = $1")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(shown_of).transpose()
+    }
+}
+
+fn shown_of(row: &PgRow) -> Result<ShownRecord, StoreError> {
+    Ok(ShownRecord {
+        id: row.try_get("id")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        offset: row.try_get("record_offset")?,
+        key: row.try_get("key")?,
+        excerpt: row.try_get("excerpt")?,
+        reason: row.try_get("reason")?,
+        parked_at: row.try_get("parked_at")?,
+    })
 }
 
 /// A text that PostgreSQL takes: bounded, and without the one character that it refuses.

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::idempotency::{Bound, Operation, answer_of, write_once};
-use crate::{SealedSecret, Store, StoreError, Write, Written};
+use crate::{FIRST_SECRET_VERSION, SealedSecret, Store, StoreError, Write, Written};
 
 /// A secret that is about to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct KeptSecret {
     pub version: i32,
     /// The secret.
     pub sealed: SealedSecret,
+    /// Is it an ed25519 key pair?
+    pub is_key_pair: bool,
     /// When it ends by itself; none: it is the present one.
     pub expires_at: Option<OffsetDateTime>,
 }
@@ -115,7 +117,7 @@ impl Store {
     /// When the database is away.
     pub async fn live_secrets(&self, id: EndpointId) -> Result<Vec<KeptSecret>, StoreError> {
         let rows = sqlx::query(
-            "select version, key_id, ciphertext, expires_at from endpoint_secrets
+            "select version, key_id, ciphertext, expires_at, public_key from endpoint_secrets
              where endpoint_id = $1 and (expires_at is null or expires_at > clock_timestamp())
              order by version desc",
         )
@@ -123,6 +125,19 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(kept_of).collect()
+    }
+
+    /// The version of an endpoint's next secret: above all that are kept, also those that ended.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn next_secret_version(&self, id: EndpointId) -> Result<i32, StoreError> {
+        let newest: Option<i32> =
+            sqlx::query_scalar("select max(version) from endpoint_secrets where endpoint_id = $1")
+                .bind(id.uuid())
+                .fetch_one(&self.pool)
+                .await?;
+        Ok(newest.map_or(FIRST_SECRET_VERSION, |newest| newest.saturating_add(1)))
     }
 
     /// The secrets that were made in one transaction, of which `first_version` is the first: what
@@ -136,7 +151,7 @@ impl Store {
         first_version: i32,
     ) -> Result<Vec<KeptSecret>, StoreError> {
         let rows = sqlx::query(
-            "select s.version, s.key_id, s.ciphertext, s.expires_at
+            "select s.version, s.key_id, s.ciphertext, s.expires_at, s.public_key
              from endpoint_secrets f join endpoint_secrets s using (endpoint_id, created_at)
              where f.endpoint_id = $1 and f.version = $2
              order by s.version",
@@ -292,6 +307,7 @@ fn kept_of(row: &PgRow) -> Result<KeptSecret, StoreError> {
     Ok(KeptSecret {
         version: row.try_get("version")?,
         sealed: sealed_of(row)?,
+        is_key_pair: row.try_get::<Option<&str>, _>("public_key")?.is_some(),
         expires_at: row.try_get("expires_at")?,
     })
 }

@@ -49,6 +49,8 @@ impl Front {
             delivery_id: said(message.delivery_id),
             since: message.since.map(|at| moment("since", at)).transpose()?,
             until: message.until.map(|at| moment("until", at)).transpose()?,
+            event_type: said(message.event_type),
+            ended: said(message.ended),
         };
         let to = Addressed {
             id: message.id,

@@ -2,17 +2,18 @@
 
 use proto::v1::endpoint_service_server::EndpointService;
 use proto::v1::{
-    CommandResponse, CreateEndpointRequest, CreateEndpointResponse, DisableRequest, EnableRequest,
-    GetEndpointRequest, GetEndpointResponse, ListEndpointsRequest, ListEndpointsResponse,
-    PauseRequest, RedeliverRequest, ResumeRequest, RotateSecretRequest, RotateSecretResponse,
-    SkipDeliveryRequest, StatusRequest, StatusResponse,
+    CommandResponse, CreateEndpointRequest, CreateEndpointResponse, DeleteEndpointRequest,
+    DisableRequest, EnableRequest, GetEndpointRequest, GetEndpointResponse, ListEndpointsRequest,
+    ListEndpointsResponse, PauseRequest, RedeliverRequest, ResumeRequest, RotateSecretRequest,
+    RotateSecretResponse, SkipDeliveryRequest, StatusRequest, StatusResponse,
+    UpdateEndpointRequest, UpdateEndpointResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::commands::addressed;
 use super::messages;
 use super::{Front, call_of};
-use crate::operations::{CreateEndpoint, PageRequest, RotateSecret};
+use crate::operations::{CreateEndpoint, PageRequest, RotateSecret, UpdateEndpoint};
 use store::Told;
 
 #[tonic::async_trait]
@@ -30,6 +31,8 @@ impl EndpointService for Front {
             secret: messages::said(message.secret),
             headers: message.headers.into_iter().collect(),
             send_traceparent: message.send_traceparent,
+            ordering: messages::said(message.ordering),
+            policy: message.policy.map(messages::policy_settings).unwrap_or_default(),
         };
         let created = self.operations.create_endpoint(&call, endpoint).await?;
         Ok(Response::new(CreateEndpointResponse {
@@ -82,6 +85,38 @@ impl EndpointService for Front {
             endpoints: page.items.into_iter().map(messages::endpoint).collect(),
             next_page_token: page.next_token,
         }))
+    }
+
+    async fn update(
+        &self,
+        request: Request<UpdateEndpointRequest>,
+    ) -> Result<Response<UpdateEndpointResponse>, Status> {
+        let message = request.into_inner();
+        let update = UpdateEndpoint {
+            url: message.url,
+            event_types: message.event_types.map(|types| types.types),
+            ordering: message.ordering,
+            policy: message.policy.map(messages::policy_settings),
+            headers: message.headers.map(|headers| headers.headers.into_iter().collect()),
+            signature_scheme: message.signature_scheme,
+            send_traceparent: message.send_traceparent,
+        };
+        let updated = self.operations.update_endpoint(addressed!(message), update).await?;
+        Ok(Response::new(UpdateEndpointResponse {
+            secret: updated.secrets.secret_text(),
+            public_key: updated.secrets.public_key.unwrap_or_default(),
+            endpoint: Some(messages::endpoint(updated.endpoint)),
+            command_id: updated.command_id.to_string(),
+            changed: updated.changed,
+        }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteEndpointRequest>,
+    ) -> Result<Response<CommandResponse>, Status> {
+        let message = request.into_inner();
+        self.tell(addressed!(message), Told::Delete).await
     }
 
     async fn pause(

@@ -1,5 +1,6 @@
 //! Between the messages of the contract and the values of the domain. Nothing is judged here.
 
+use domain::endpoint::PolicySettings;
 use domain::{Payment, PaymentStatus};
 use proto::v1;
 use store::{Endpoint, Merchant};
@@ -71,6 +72,41 @@ pub(super) fn endpoint(endpoint: Endpoint) -> v1::Endpoint {
         signature_scheme: endpoint.signature_scheme,
         header_names: endpoint.header_names,
         send_traceparent: endpoint.send_traceparent,
+        ordering: endpoint.ordering.as_str().to_owned(),
+        policy: Some(policy(endpoint.policy)),
+    }
+}
+
+fn policy(settings: PolicySettings) -> v1::EndpointPolicy {
+    v1::EndpointPolicy {
+        parallelism: settings.parallelism,
+        schedule_s: settings.schedule_s.unwrap_or_default(),
+        backoff_initial_ms: settings.backoff_initial_ms,
+        backoff_max_ms: settings.backoff_max_ms,
+        throttled_wait_min_ms: settings.throttled_wait_min_ms,
+        breaker_opens_after: settings.breaker_opens_after,
+        breaker_opens_at_percent: settings.breaker_opens_at_percent,
+        disables_after_s: settings.disables_after_s,
+        probes_every_s: settings.probes_every_s,
+        expires_after_s: settings.expires_after_s,
+        attempt_timeout_ms: settings.attempt_timeout_ms,
+    }
+}
+
+pub(super) fn policy_settings(message: v1::EndpointPolicy) -> PolicySettings {
+    PolicySettings {
+        parallelism: message.parallelism,
+        // A list that is absent and one that is empty look the same here.
+        schedule_s: Some(message.schedule_s).filter(|waits| !waits.is_empty()),
+        backoff_initial_ms: message.backoff_initial_ms,
+        backoff_max_ms: message.backoff_max_ms,
+        throttled_wait_min_ms: message.throttled_wait_min_ms,
+        breaker_opens_after: message.breaker_opens_after,
+        breaker_opens_at_percent: message.breaker_opens_at_percent,
+        disables_after_s: message.disables_after_s,
+        probes_every_s: message.probes_every_s,
+        expires_after_s: message.expires_after_s,
+        attempt_timeout_ms: message.attempt_timeout_ms,
     }
 }
 

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use domain::Payment;
+use domain::endpoint::{Ordering, PolicySettings};
 use http::header::RETRY_AFTER;
 use serde::Serialize;
 use store::{Endpoint, Merchant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::operations::{CreatedEndpoint, Page, Rotated};
+use crate::operations::{CreatedEndpoint, Page, Rotated, UpdatedEndpoint};
 use crate::refusal::{self, Refusal};
 
 #[derive(Serialize)]
@@ -45,6 +46,8 @@ pub(super) struct EndpointAnswer {
     signature_scheme: String,
     header_names: Vec<String>,
     send_traceparent: bool,
+    ordering: Ordering,
+    policy: PolicySettings,
     created_at: String,
     updated_at: String,
 }
@@ -54,6 +57,17 @@ pub(super) struct CreatedEndpointAnswer {
     #[serde(flatten)]
     endpoint: EndpointAnswer,
     /// Shown here and nowhere else; none when there is only a key pair.
+    secret: Option<String>,
+    public_key: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct UpdatedEndpointAnswer {
+    #[serde(flatten)]
+    endpoint: EndpointAnswer,
+    command_id: String,
+    changed: bool,
+    /// That another scheme made necessary; shown here and nowhere else.
     secret: Option<String>,
     public_key: Option<String>,
 }
@@ -133,6 +147,8 @@ impl From<Endpoint> for EndpointAnswer {
             signature_scheme: endpoint.signature_scheme,
             header_names: endpoint.header_names,
             send_traceparent: endpoint.send_traceparent,
+            ordering: endpoint.ordering,
+            policy: endpoint.policy,
             created_at: rfc3339(endpoint.created_at),
             updated_at: rfc3339(endpoint.updated_at),
         }
@@ -145,6 +161,18 @@ impl From<CreatedEndpoint> for CreatedEndpointAnswer {
             endpoint: created.endpoint.into(),
             secret: Some(created.secrets.secret_text()).filter(|text| !text.is_empty()),
             public_key: created.secrets.public_key,
+        }
+    }
+}
+
+impl From<UpdatedEndpoint> for UpdatedEndpointAnswer {
+    fn from(updated: UpdatedEndpoint) -> Self {
+        Self {
+            endpoint: updated.endpoint.into(),
+            command_id: updated.command_id.to_string(),
+            changed: updated.changed,
+            secret: Some(updated.secrets.secret_text()).filter(|text| !text.is_empty()),
+            public_key: updated.secrets.public_key,
         }
     }
 }

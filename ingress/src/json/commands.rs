@@ -50,6 +50,7 @@ pub(super) struct StatusAnswer {
 
 fn plain(told: Told) -> axum::routing::MethodRouter<Operations> {
     post(async move |State(operations): State<Operations>, id: Id, request: Request| {
+        let told = told.clone();
         let (_, mut fields) = read(request).await?;
         let to = addressed(id, &mut fields)?;
         fields.end(&["command_id", "actor"])?;
@@ -81,8 +82,10 @@ async fn redeliver(
         delivery_id: fields.text("delivery_id")?,
         since: moment("since", &mut fields)?,
         until: moment("until", &mut fields)?,
+        event_type: fields.text("event_type")?,
+        ended: fields.text("ended")?,
     };
-    fields.end(&["command_id", "actor", "delivery_id", "since", "until"])?;
+    fields.end(&["command_id", "actor", "delivery_id", "since", "until", "event_type", "ended"])?;
     ok(operations.redeliver(to, which).await?)
 }
 
@@ -90,7 +93,7 @@ async fn status(State(operations): State<Operations>, id: Id) -> Answer<StatusAn
     ok(operations.standing(&path_id(id)?).await?)
 }
 
-fn addressed(id: Id, fields: &mut Fields) -> Result<Addressed, Refusal> {
+pub(super) fn addressed(id: Id, fields: &mut Fields) -> Result<Addressed, Refusal> {
     Ok(Addressed {
         id: path_id(id)?,
         command_id: fields.text("command_id")?,

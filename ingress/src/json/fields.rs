@@ -64,19 +64,53 @@ impl Fields {
         }
     }
 
-    /// A list of texts; absent and null are empty.
-    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
+    /// A list of texts; absent and null are none.
+    pub(super) fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Refusal> {
         let refused = || Refusal::invalid(name, "must be a list of texts");
         match self.take(name) {
-            None => Ok(Vec::new()),
+            None => Ok(None),
             Some(Value::Array(values)) => values
                 .into_iter()
                 .map(|value| match value {
                     Value::String(text) => Ok(text),
                     _ => Err(refused()),
                 })
-                .collect(),
+                .collect::<Result<_, _>>()
+                .map(Some),
             Some(_) => Err(refused()),
+        }
+    }
+
+    /// A list of whole numbers from 0 on; absent and null are none.
+    pub(super) fn counts(&mut self, name: &str) -> Result<Option<Vec<u64>>, Refusal> {
+        let refused = || Refusal::invalid(name, "must be a list of whole numbers, 0 or more");
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Array(values)) => values
+                .iter()
+                .map(|value| value.as_u64().ok_or_else(refused))
+                .collect::<Result<_, _>>()
+                .map(Some),
+            Some(_) => Err(refused()),
+        }
+    }
+
+    /// A whole number from 0 on; absent and null are none.
+    pub(super) fn count(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(value) => value.as_u64().map(Some).ok_or_else(|| {
+                Refusal::invalid(name, "must be a whole number, 0 or more: no text, no fraction")
+            }),
+        }
+    }
+
+    /// An object, to be taken apart in its turn; absent and null are none.
+    pub(super) fn object(&mut self, name: &str) -> Result<Option<Self>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(Self(fields.into_iter().collect()))),
+            Some(_) => Err(Refusal::invalid(name, "must be an object")),
         }
     }
 
@@ -89,21 +123,22 @@ impl Fields {
         }
     }
 
-    /// An object of texts; absent and null are empty.
+    /// An object of texts; absent and null are none.
     pub(super) fn texts_by_name(
         &mut self,
         name: &str,
-    ) -> Result<BTreeMap<String, String>, Refusal> {
+    ) -> Result<Option<BTreeMap<String, String>>, Refusal> {
         let refused = || Refusal::invalid(name, "must be an object of texts");
         match self.take(name) {
-            None => Ok(BTreeMap::new()),
+            None => Ok(None),
             Some(Value::Object(values)) => values
                 .into_iter()
                 .map(|(key, value)| match value {
                     Value::String(text) => Ok((key, text)),
                     _ => Err(refused()),
                 })
-                .collect(),
+                .collect::<Result<_, _>>()
+                .map(Some),
             Some(_) => Err(refused()),
         }
     }

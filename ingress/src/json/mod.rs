@@ -5,7 +5,9 @@
 
 mod answers;
 mod commands;
+mod endpoints;
 mod fields;
+mod policy;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -22,16 +24,11 @@ use tracing::Instrument as _;
 
 pub(crate) use server::serve;
 
-use self::answers::{
-    CreatedEndpointAnswer, EndpointAnswer, EndpointsAnswer, MerchantAnswer, PaymentAnswer,
-    PaymentsAnswer, RotatedAnswer,
-};
+use self::answers::{MerchantAnswer, PaymentAnswer, PaymentsAnswer};
 use self::fields::Fields;
 use crate::call::{Call, span_of};
 use crate::limits::{REQUEST_BYTES_MAX, REQUEST_TIMEOUT};
-use crate::operations::{
-    CreateEndpoint, CreateMerchant, CreatePayment, Operations, PageRequest, RotateSecret,
-};
+use crate::operations::{CreateMerchant, CreatePayment, Operations, PageRequest};
 use crate::refusal::Refusal;
 
 type Id = Result<Path<String>, PathRejection>;
@@ -45,9 +42,7 @@ pub(crate) fn routes(operations: Operations) -> Router {
         .route("/payments/{id}/refund", post(refund_payment))
         .route("/payments/{id}/cancel", post(cancel_payment))
         .route("/v1/merchants", post(create_merchant))
-        .route("/v1/endpoints", post(create_endpoint).get(list_endpoints))
-        .route("/v1/endpoints/{id}", get(get_endpoint))
-        .route("/v1/endpoints/{id}/rotate-secret", post(rotate_secret))
+        .merge(endpoints::routes())
         .merge(commands::routes())
         .method_not_allowed_fallback(async || Refusal::NoSuchMethod)
         .layer(middleware::from_fn(traced))
@@ -115,56 +110,6 @@ async fn create_merchant(
     };
     fields.end(&["merchant_id", "name"])?;
     created(operations.create_merchant(&call, merchant).await?)
-}
-
-async fn create_endpoint(
-    State(operations): State<Operations>,
-    request: Request,
-) -> Answer<CreatedEndpointAnswer> {
-    let (call, mut fields) = read(request).await?;
-    let endpoint = CreateEndpoint {
-        merchant_id: fields.text("merchant_id")?,
-        url: fields.text("url")?.unwrap_or_default(),
-        event_types: fields.texts("event_types")?,
-        signature_scheme: fields.text("signature_scheme")?,
-        secret: fields.text("secret")?,
-        headers: fields.texts_by_name("headers")?,
-        send_traceparent: fields.truth("send_traceparent")?.unwrap_or_default(),
-    };
-    fields.end(&[
-        "merchant_id",
-        "url",
-        "event_types",
-        "signature_scheme",
-        "secret",
-        "headers",
-        "send_traceparent",
-    ])?;
-    created(operations.create_endpoint(&call, endpoint).await?)
-}
-
-async fn rotate_secret(
-    State(operations): State<Operations>,
-    id: Id,
-    request: Request,
-) -> Answer<RotatedAnswer> {
-    let (call, mut fields) = read(request).await?;
-    let rotation = RotateSecret {
-        id: path_id(id)?,
-        overlap_s: fields.integer("overlap_s")?,
-        signature_scheme: fields.text("signature_scheme")?,
-        secret: fields.text("secret")?,
-    };
-    fields.end(&["overlap_s", "signature_scheme", "secret"])?;
-    ok(operations.rotate_secret(&call, rotation).await?)
-}
-
-async fn get_endpoint(State(operations): State<Operations>, id: Id) -> Answer<EndpointAnswer> {
-    ok(operations.endpoint(&path_id(id)?).await?)
-}
-
-async fn list_endpoints(State(operations): State<Operations>, uri: Uri) -> Answer<EndpointsAnswer> {
-    ok(operations.endpoints(page(&uri)?).await?)
 }
 
 fn ok<T>(answer: impl Into<T>) -> Answer<T> {

@@ -3,9 +3,9 @@
 //! The command is done when its transaction is; the wake after it only makes it quick. A repeat
 //! wakes again, because the first one's may have been lost.
 
-use domain::endpoint::{Breaker, EndpointState, Entry, Status, history};
-use domain::{DeliveryId, EndpointId};
-use store::{Commanded, Obeyed, Order, Standing, Told};
+use domain::endpoint::{Breaker, DisabledReason, EndpointState, Entry, Status, history};
+use domain::{DeliveryId, EndpointId, EventType};
+use store::{Commanded, Ended, Obeyed, Order, Redeliverable, Standing, Told};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -24,12 +24,49 @@ pub(crate) struct Addressed {
     pub actor: Option<String>,
 }
 
+/// The same, understood.
+pub(super) struct Address {
+    pub endpoint: EndpointId,
+    pub command_id: Uuid,
+    pub actor: String,
+}
+
+impl Addressed {
+    pub(super) fn parse(self) -> Result<Address, Refusal> {
+        let endpoint = id("id", EndpointId::PREFIX, &self.id)?;
+        let command_id = match self.command_id {
+            Some(text) => Uuid::try_parse(&text)
+                .map_err(|_| Refusal::invalid("command_id", "must be a UUID"))?,
+            None => Uuid::now_v7(),
+        };
+        let actor = self.actor.unwrap_or_else(|| ACTOR_DEFAULT.to_owned());
+        let is_good = (1..=ACTOR_LENGTH_MAX).contains(&actor.chars().count())
+            && !actor.chars().any(char::is_control);
+        if !is_good {
+            let allowed =
+                format!("must be 1 to {ACTOR_LENGTH_MAX} characters, none a control character");
+            return Err(Refusal::invalid("actor", allowed));
+        }
+        Ok(Address { endpoint, command_id, actor })
+    }
+}
+
+/// The id of a command stands for one command.
+pub(super) fn other_command() -> Refusal {
+    Refusal::Taken {
+        field: "command_id",
+        problem: "this id was used for another command; use a new one",
+    }
+}
+
 /// Which deliveries come back, as it was said.
 #[derive(Debug)]
 pub(crate) struct Redeliver {
     pub delivery_id: Option<String>,
     pub since: Option<OffsetDateTime>,
     pub until: Option<OffsetDateTime>,
+    pub event_type: Option<String>,
+    pub ended: Option<String>,
 }
 
 /// A command that is done.
@@ -60,64 +97,68 @@ impl Operations {
         to: Addressed,
         which: Redeliver,
     ) -> Result<DoneCommand, Refusal> {
-        let Redeliver { delivery_id, since, until } = which;
+        let Redeliver { delivery_id, since, until, event_type, ended } = which;
+        let event_type = event_type.map(EventType::try_from).transpose()?;
+        let ended = ended.as_deref().map(Ended::try_from).transpose()?;
+        let many = Redeliverable { since, until, event_type, ended };
         let told = match delivery_id {
-            Some(_) if since.is_some() || until.is_some() => {
-                return Err(Refusal::invalid("delivery_id", "must not come with since or until"));
+            Some(_) if many != Redeliverable::default() => {
+                let allowed = "must not come with since, until, event_type or ended";
+                return Err(Refusal::invalid("delivery_id", allowed));
             }
             Some(text) => {
                 Told::Redeliver { delivery: id("delivery_id", DeliveryId::PREFIX, &text)? }
             }
-            None => Told::RedeliverSince { since, until },
+            None => Told::RedeliverMany(many),
         };
         self.tell(to, told).await
     }
 
     /// Tells an endpoint something.
     pub(crate) async fn tell(&self, to: Addressed, told: Told) -> Result<DoneCommand, Refusal> {
-        let endpoint: EndpointId = id("id", EndpointId::PREFIX, &to.id)?;
-        let command_id = match to.command_id {
-            Some(text) => Uuid::try_parse(&text)
-                .map_err(|_| Refusal::invalid("command_id", "must be a UUID"))?,
-            None => Uuid::now_v7(),
-        };
-        let actor = to.actor.unwrap_or_else(|| ACTOR_DEFAULT.to_owned());
-        let is_good = (1..=ACTOR_LENGTH_MAX).contains(&actor.chars().count())
-            && !actor.chars().any(char::is_control);
-        if !is_good {
-            let allowed =
-                format!("must be 1 to {ACTOR_LENGTH_MAX} characters, none a control character");
-            return Err(Refusal::invalid("actor", allowed));
-        }
+        let Address { endpoint, command_id, actor } = to.parse()?;
+        let is_announced = matches!(told, Told::Redeliver { .. } | Told::RedeliverMany(_));
         let order = Order { endpoint, id: command_id, actor: &actor, told };
+        let told = &order.told;
         let commanded = self.bounded(async { Ok(self.store.command(&order).await?) }).await?;
         let obeyed = match commanded {
             Commanded::Done(obeyed) => obeyed,
             Commanded::Objected(objection) => return Err(Refusal::State(objection.to_string())),
-            Commanded::NoEndpoint => return Err(Refusal::NotFound("endpoint")),
+            Commanded::NoEndpoint if *told == Told::Delete => self.deleted_before(endpoint).await?,
+            Commanded::NoEndpoint => return Err(self.no_endpoint(endpoint).await?),
             Commanded::NoDelivery => {
                 return Err(Refusal::NotFound(match told {
                     Told::Skip { .. } => "waiting delivery of this endpoint",
                     _ => "delivery of this endpoint that ended in the last 30 days",
                 }));
             }
-            Commanded::OtherCommand => {
-                return Err(Refusal::Taken {
-                    field: "command_id",
-                    problem: "this id was used for another command; use a new one",
-                });
-            }
+            Commanded::OtherCommand => return Err(other_command()),
         };
-        self.waker.wake(endpoint, command_id);
+        // What is back in line is announced like what is new; a wake for each step would queue.
+        if !is_announced {
+            self.waker.wake(endpoint, command_id);
+        }
         Ok(DoneCommand { command_id, obeyed })
+    }
+
+    /// What is asked is so already; who asks again is told since when.
+    async fn deleted_before(&self, endpoint: EndpointId) -> Result<Obeyed, Refusal> {
+        let standing = self.store.standing(endpoint).await?;
+        let deleted = standing.and_then(|standing| Some((standing.state, standing.deleted_at?)));
+        let (state, at) = deleted.ok_or(Refusal::NotFound("endpoint"))?;
+        Ok(Obeyed { state, changed: false, redelivered: 0, more: false, at })
     }
 
     /// Where an endpoint stands.
     pub(crate) async fn standing(&self, text: &str) -> Result<ShownStanding, Refusal> {
         let endpoint: EndpointId = id("id", EndpointId::PREFIX, text)?;
         self.bounded(async {
-            let standing =
-                self.store.standing(endpoint).await?.ok_or(Refusal::NotFound("endpoint"))?;
+            let Some(standing) = self.store.standing(endpoint).await? else {
+                return Err(Refusal::NotFound("endpoint"));
+            };
+            if let Some(at) = standing.deleted_at {
+                return Err(Refusal::Deleted { at });
+            }
             let after = standing.version - LAST_EVENTS_MAX;
             let last = self.store.journal(endpoint, after, LAST_EVENTS_MAX).await?;
             let last_events = history(
@@ -135,6 +176,7 @@ pub(crate) const fn status_name(state: &EndpointState) -> &'static str {
     match state.status {
         Status::Active => "active",
         Status::Paused { .. } => "paused",
+        Status::Disabled { reason: DisabledReason::Deleted, .. } => "deleted",
         Status::Disabled { .. } => "disabled",
     }
 }

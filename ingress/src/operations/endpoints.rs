@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use delivery::CustomHeaders;
 use delivery::secrets::{KeyRing, Sealed};
+use domain::endpoint::{Ordering, Policy, PolicySettings};
 use domain::guard::{AllowedNetworks, CanonicalUrl, UrlPolicy, check_url};
 use domain::{EndpointId, EventType, MerchantId};
 use serde_json::json;
@@ -42,6 +43,9 @@ pub(crate) struct CreateEndpoint {
     /// Headers of the merchant's own.
     pub headers: BTreeMap<String, String>,
     pub send_traceparent: bool,
+    /// None: `ordered`.
+    pub ordering: Option<String>,
+    pub policy: PolicySettings,
 }
 
 /// An endpoint that was made, and its secrets. Not `Debug`: they are shown to their owner only.
@@ -57,6 +61,8 @@ struct Parsed {
     secrets: Secrets,
     headers: CustomHeaders,
     send_traceparent: bool,
+    ordering: Ordering,
+    policy: PolicySettings,
     digest: [u8; 32],
 }
 
@@ -68,6 +74,9 @@ impl CreateEndpoint {
         let merchant_id = merchant_or_demo(self.merchant_id)?;
         let url = endpoint_url(&self.url, policy)?;
         let event_types = event_types(self.event_types)?;
+        let ordering = self.ordering.as_deref().map(Ordering::try_from).transpose()?;
+        let ordering = ordering.unwrap_or_default();
+        let policy = accepted(self.policy)?;
         let digest = digest_of(&json!({
             "merchant_id": merchant_id.as_str(),
             "url": url.as_str(),
@@ -76,9 +85,20 @@ impl CreateEndpoint {
             "secret": self.secret,
             "headers": self.headers,
             "send_traceparent": self.send_traceparent,
+            "ordering": ordering,
+            "policy": policy,
         }));
-        let send_traceparent = self.send_traceparent;
-        Ok(Parsed { merchant_id, url, event_types, secrets, headers, send_traceparent, digest })
+        Ok(Parsed {
+            merchant_id,
+            url,
+            event_types,
+            secrets,
+            headers,
+            send_traceparent: self.send_traceparent,
+            ordering,
+            policy,
+            digest,
+        })
     }
 }
 
@@ -102,6 +122,8 @@ impl Operations {
             header_names: &parsed.headers.names(),
             headers: headers.as_ref(),
             send_traceparent: parsed.send_traceparent,
+            ordering: parsed.ordering,
+            policy: &parsed.policy,
         };
         self.bounded(async {
             match self.store.create_endpoint(&call.write(&parsed.digest), &new).await? {
@@ -124,8 +146,21 @@ impl Operations {
     /// The endpoint as it is now.
     pub(crate) async fn endpoint(&self, text: &str) -> Result<Endpoint, Refusal> {
         let id: EndpointId = id("id", EndpointId::PREFIX, text)?;
-        self.bounded(async { self.store.endpoint(id).await?.ok_or(Refusal::NotFound("endpoint")) })
-            .await
+        self.bounded(self.present_endpoint(id)).await
+    }
+
+    /// The endpoint, or why it is not there.
+    pub(super) async fn present_endpoint(&self, id: EndpointId) -> Result<Endpoint, Refusal> {
+        match self.store.endpoint(id).await? {
+            Some(endpoint) => Ok(endpoint),
+            None => Err(self.no_endpoint(id).await?),
+        }
+    }
+
+    /// Was it deleted, or was it never there?
+    pub(super) async fn no_endpoint(&self, id: EndpointId) -> Result<Refusal, Refusal> {
+        let at = self.store.deleted_at(id).await?;
+        Ok(at.map_or(Refusal::NotFound("endpoint"), |at| Refusal::Deleted { at }))
     }
 
     /// A merchant's endpoints, the oldest first.
@@ -139,7 +174,7 @@ impl Operations {
         .await
     }
 
-    fn seal_headers(
+    pub(super) fn seal_headers(
         &self,
         headers: &CustomHeaders,
         id: EndpointId,
@@ -153,14 +188,20 @@ impl Operations {
     }
 }
 
+/// The settings, once the domain has taken them.
+pub(super) fn accepted(settings: PolicySettings) -> Result<PolicySettings, Refusal> {
+    Policy::try_from(settings.clone())?;
+    Ok(settings)
+}
+
 /// What the guard says of a URL, as a refusal of the field.
-fn endpoint_url(text: &str, policy: &EndpointPolicy) -> Result<CanonicalUrl, Refusal> {
+pub(super) fn endpoint_url(text: &str, policy: &EndpointPolicy) -> Result<CanonicalUrl, Refusal> {
     check_url(text, &policy.urls, &policy.networks)
         .map_err(|refusal| Refusal::invalid("url", format!("{refusal} ({})", refusal.code())))
 }
 
 /// The types without those that were said before, in the order in which they were said.
-fn event_types(texts: Vec<String>) -> Result<Vec<EventType>, Refusal> {
+pub(super) fn event_types(texts: Vec<String>) -> Result<Vec<EventType>, Refusal> {
     if texts.len() > EVENT_TYPES_MAX {
         return Err(Refusal::invalid("event_types", format!("must be at most {EVENT_TYPES_MAX}")));
     }

@@ -4,6 +4,7 @@
 //! What must never happen here: a write before everything was parsed, a write outside of the one
 //! statement that also keeps its answer, a wait without a limit.
 
+mod changes;
 mod commands;
 mod endpoints;
 mod merchants;
@@ -18,6 +19,7 @@ use domain::{IdError, MerchantId};
 use store::{Store, Written};
 use tokio::sync::Semaphore;
 
+pub(crate) use changes::{UpdateEndpoint, UpdatedEndpoint};
 pub(crate) use commands::{
     Addressed, DoneCommand, Redeliver, ShownStanding, is_breaker_open, status_name,
 };

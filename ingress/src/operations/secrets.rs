@@ -9,7 +9,7 @@ use std::time::Duration;
 use delivery::secrets::{Sealed, Secret, SignatureScheme};
 use domain::EndpointId;
 use serde_json::json;
-use store::{FIRST_SECRET_VERSION, KeptSecret, NewSecret, Rotation, SealedSecret};
+use store::{KeptSecret, NewSecret, Rotation, SealedSecret};
 use time::OffsetDateTime;
 
 use super::{Operations, done, id};
@@ -37,7 +37,7 @@ impl Scheme {
         }
     }
 
-    fn kinds(self) -> &'static [SignatureScheme] {
+    pub(super) fn kinds(self) -> &'static [SignatureScheme] {
         match self {
             Self::V1 => &[SignatureScheme::V1],
             Self::V1a => &[SignatureScheme::V1a],
@@ -45,7 +45,7 @@ impl Scheme {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
         match text {
             "v1" => Ok(Self::V1),
             "v1a" => Ok(Self::V1a),
@@ -189,14 +189,14 @@ impl Operations {
         overlap: Duration,
         request: &RotateSecret,
     ) -> Result<Rotated, Refusal> {
-        let endpoint = self.store.endpoint(id).await?.ok_or(Refusal::NotFound("endpoint"))?;
+        let endpoint = self.present_endpoint(id).await?;
         let live = self.store.live_secrets(id).await?;
         let secrets = Secrets::make(
             request.signature_scheme.as_deref(),
             request.secret.as_deref(),
             Scheme::parse(&endpoint.signature_scheme)?,
         )?;
-        let first_version = live.first().map_or(FIRST_SECRET_VERSION, |newest| newest.version + 1);
+        let first_version = self.store.next_secret_version(id).await?;
         let rotation = Rotation {
             endpoint_id: id,
             signature_scheme: secrets.scheme.as_str(),

@@ -29,6 +29,50 @@ pub struct Endpoint {
     /// Does it get our trace context, as the header `traceparent`?
     #[prost(bool, tag = "22")]
     pub send_traceparent: bool,
+    /// `ordered`, `strict` or `unordered`.
+    #[prost(string, tag = "23")]
+    pub ordering: ::prost::alloc::string::String,
+    /// What differs from the defaults of how it is dealt with.
+    #[prost(message, optional, tag = "24")]
+    pub policy: ::core::option::Option<EndpointPolicy>,
+}
+/// How an endpoint is dealt with. What is absent is the default.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndpointPolicy {
+    /// Attempts at once in `unordered`, 1 to 32. Default: 8.
+    #[prost(uint64, optional, tag = "1")]
+    pub parallelism: ::core::option::Option<u64>,
+    /// Waits after each refusal of an event, 1 to 20 of 1 to 604800 seconds. Empty: 5 s to 24 h in 9
+    /// steps.
+    #[prost(uint64, repeated, tag = "2")]
+    pub schedule_s: ::prost::alloc::vec::Vec<u64>,
+    /// The first wait of an endpoint that is unwell, from 100 milliseconds on. Default: 5000.
+    #[prost(uint64, optional, tag = "3")]
+    pub backoff_initial_ms: ::core::option::Option<u64>,
+    /// Its longest, up to a day. Default: 3600000.
+    #[prost(uint64, optional, tag = "4")]
+    pub backoff_max_ms: ::core::option::Option<u64>,
+    /// The least wait after 429, 502, 503 and 504, 0 to 3600000 milliseconds. Default: 60000.
+    #[prost(uint64, optional, tag = "5")]
+    pub throttled_wait_min_ms: ::core::option::Option<u64>,
+    /// Failures in a row that open the breaker, 1 to 100. Default: 5.
+    #[prost(uint64, optional, tag = "6")]
+    pub breaker_opens_after: ::core::option::Option<u64>,
+    /// Share of the last twenty outcomes that opens it in `unordered`, 1 to 100 percent. Default: 50.
+    #[prost(uint64, optional, tag = "7")]
+    pub breaker_opens_at_percent: ::core::option::Option<u64>,
+    /// Unwell for so long: disabled; 3600 to 5184000 seconds. Default: 432000 (5 days).
+    #[prost(uint64, optional, tag = "8")]
+    pub disables_after_s: ::core::option::Option<u64>,
+    /// Then probed so often; 3600 to 604800 seconds. Default: 86400.
+    #[prost(uint64, optional, tag = "9")]
+    pub probes_every_s: ::core::option::Option<u64>,
+    /// A delivery that waits for so long is given up; 3600 to 5184000 seconds. Default: 5184000.
+    #[prost(uint64, optional, tag = "10")]
+    pub expires_after_s: ::core::option::Option<u64>,
+    /// The longest an attempt may take, 1000 to 30000 milliseconds. Default: 15000.
+    #[prost(uint64, optional, tag = "11")]
+    pub attempt_timeout_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateEndpointRequest {
@@ -58,6 +102,12 @@ pub struct CreateEndpointRequest {
     /// Send our trace context, as the header `traceparent`.
     #[prost(bool, tag = "23")]
     pub send_traceparent: bool,
+    /// `ordered`, `strict` or `unordered`. Empty: `ordered`.
+    #[prost(string, tag = "24")]
+    pub ordering: ::prost::alloc::string::String,
+    /// How it is dealt with. Absent: the defaults.
+    #[prost(message, optional, tag = "25")]
+    pub policy: ::core::option::Option<EndpointPolicy>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateEndpointResponse {
@@ -71,6 +121,87 @@ pub struct CreateEndpointResponse {
     /// With which `v1a` signatures are verified: `whpk_…`. Empty when the scheme is `v1`.
     #[prost(string, tag = "20")]
     pub public_key: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateEndpointRequest {
+    /// `ep_` and a UUID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// A UUID of the caller's. Empty: a new one, so that a repeat is another command.
+    #[prost(string, tag = "2")]
+    pub command_id: ::prost::alloc::string::String,
+    /// Who asks, for the journal: 1 to 200 characters. Empty: `api`.
+    #[prost(string, tag = "3")]
+    pub actor: ::prost::alloc::string::String,
+    /// An absolute URL that the URL policy accepts.
+    #[prost(string, optional, tag = "4")]
+    pub url: ::core::option::Option<::prost::alloc::string::String>,
+    /// In the place of those that are there.
+    #[prost(message, optional, tag = "5")]
+    pub event_types: ::core::option::Option<EventTypes>,
+    /// `ordered`, `strict` or `unordered`.
+    #[prost(string, optional, tag = "6")]
+    pub ordering: ::core::option::Option<::prost::alloc::string::String>,
+    /// In the place of the one that is there: what it does not say is the default again.
+    #[prost(message, optional, tag = "7")]
+    pub policy: ::core::option::Option<EndpointPolicy>,
+    /// In the place of those that are there.
+    #[prost(message, optional, tag = "8")]
+    pub headers: ::core::option::Option<Headers>,
+    /// `v1`, `v1a` or `both`. Secrets of a kind that it no longer has end at once; of a kind that it
+    /// has not yet, there is a new one.
+    #[prost(string, optional, tag = "9")]
+    pub signature_scheme: ::core::option::Option<::prost::alloc::string::String>,
+    /// Does it get our trace context, as the header `traceparent`?
+    #[prost(bool, optional, tag = "10")]
+    pub send_traceparent: ::core::option::Option<bool>,
+}
+/// Which events an endpoint gets. None: every event of the merchant.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventTypes {
+    /// At most 100.
+    #[prost(string, repeated, tag = "1")]
+    pub types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Headers that an endpoint's requests carry beside ours.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Headers {
+    /// At most 10.
+    #[prost(map = "string, string", tag = "1")]
+    pub headers: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateEndpointResponse {
+    /// The endpoint as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub endpoint: ::core::option::Option<Endpoint>,
+    /// The command's id.
+    #[prost(string, tag = "2")]
+    pub command_id: ::prost::alloc::string::String,
+    /// Did it change anything?
+    #[prost(bool, tag = "3")]
+    pub changed: bool,
+    /// The secret that the scheme made necessary, `whsec_…`. It is shown here and nowhere else.
+    #[prost(string, tag = "4")]
+    pub secret: ::prost::alloc::string::String,
+    /// Of the key pair that the scheme made necessary: `whpk_…`.
+    #[prost(string, tag = "5")]
+    pub public_key: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteEndpointRequest {
+    /// `ep_` and a UUID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// A UUID of the caller's. Empty: a new one, so that a repeat is another command.
+    #[prost(string, tag = "2")]
+    pub command_id: ::prost::alloc::string::String,
+    /// Who asks, for the journal: 1 to 200 characters. Empty: `api`.
+    #[prost(string, tag = "3")]
+    pub actor: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateSecretRequest {
@@ -220,13 +351,19 @@ pub struct RedeliverRequest {
     /// Those that ended before. Absent: now.
     #[prost(message, optional, tag = "6")]
     pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Only events of this type. Empty: of every type.
+    #[prost(string, tag = "7")]
+    pub event_type: ::prost::alloc::string::String,
+    /// Only what ended like this: `refused`, `unwell`, `expired` or `skipped`. Empty: any of these.
+    #[prost(string, tag = "8")]
+    pub ended: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandResponse {
     /// The command's id.
     #[prost(string, tag = "1")]
     pub command_id: ::prost::alloc::string::String,
-    /// `active`, `paused` or `disabled`, after the command.
+    /// `active`, `paused`, `disabled` or `deleted`, after the command.
     #[prost(string, tag = "2")]
     pub status: ::prost::alloc::string::String,
     /// Did it change anything?
@@ -283,7 +420,7 @@ pub mod endpoint_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Makes endpoints and shows them.
+    /// Makes endpoints, shows, changes and deletes them.
     #[derive(Debug, Clone)]
     pub struct EndpointServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -467,6 +604,32 @@ pub mod endpoint_service_client {
                 .insert(GrpcMethod::new("posthorn.v1.EndpointService", "RotateSecret"));
             self.inner.unary(req, path, codec).await
         }
+        /// Changes what the request names; everything else stays as it is. It holds from the next attempt
+        /// on, and no delivery loses its place. A new URL forgets what stood in the way of the old one.
+        pub async fn update(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateEndpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateEndpointResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/posthorn.v1.EndpointService/Update",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("posthorn.v1.EndpointService", "Update"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Sends nothing until it is resumed; deliveries wait.
         pub async fn pause(
             &mut self,
@@ -618,6 +781,32 @@ pub mod endpoint_service_client {
                 .insert(GrpcMethod::new("posthorn.v1.EndpointService", "Redeliver"));
             self.inner.unary(req, path, codec).await
         }
+        /// Ends the endpoint for good: what waits is cancelled, its secrets are destroyed, its history and
+        /// what is finished stay. Deleting it again changes nothing; every other call is NOT_FOUND then.
+        pub async fn delete(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteEndpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CommandResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/posthorn.v1.EndpointService/Delete",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("posthorn.v1.EndpointService", "Delete"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Where the endpoint stands.
         pub async fn status(
             &mut self,
@@ -690,6 +879,15 @@ pub mod endpoint_service_server {
             tonic::Response<super::RotateSecretResponse>,
             tonic::Status,
         >;
+        /// Changes what the request names; everything else stays as it is. It holds from the next attempt
+        /// on, and no delivery loses its place. A new URL forgets what stood in the way of the old one.
+        async fn update(
+            &self,
+            request: tonic::Request<super::UpdateEndpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateEndpointResponse>,
+            tonic::Status,
+        >;
         /// Sends nothing until it is resumed; deliveries wait.
         async fn pause(
             &self,
@@ -721,13 +919,19 @@ pub mod endpoint_service_server {
             &self,
             request: tonic::Request<super::RedeliverRequest>,
         ) -> std::result::Result<tonic::Response<super::CommandResponse>, tonic::Status>;
+        /// Ends the endpoint for good: what waits is cancelled, its secrets are destroyed, its history and
+        /// what is finished stay. Deleting it again changes nothing; every other call is NOT_FOUND then.
+        async fn delete(
+            &self,
+            request: tonic::Request<super::DeleteEndpointRequest>,
+        ) -> std::result::Result<tonic::Response<super::CommandResponse>, tonic::Status>;
         /// Where the endpoint stands.
         async fn status(
             &self,
             request: tonic::Request<super::StatusRequest>,
         ) -> std::result::Result<tonic::Response<super::StatusResponse>, tonic::Status>;
     }
-    /// Makes endpoints and shows them.
+    /// Makes endpoints, shows, changes and deletes them.
     #[derive(Debug)]
     pub struct EndpointServiceServer<T> {
         inner: Arc<T>,
@@ -969,6 +1173,51 @@ pub mod endpoint_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RotateSecretSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/posthorn.v1.EndpointService/Update" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateSvc<T: EndpointService>(pub Arc<T>);
+                    impl<
+                        T: EndpointService,
+                    > tonic::server::UnaryService<super::UpdateEndpointRequest>
+                    for UpdateSvc<T> {
+                        type Response = super::UpdateEndpointResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateEndpointRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EndpointService>::update(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1238,6 +1487,51 @@ pub mod endpoint_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RedeliverSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/posthorn.v1.EndpointService/Delete" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteSvc<T: EndpointService>(pub Arc<T>);
+                    impl<
+                        T: EndpointService,
+                    > tonic::server::UnaryService<super::DeleteEndpointRequest>
+                    for DeleteSvc<T> {
+                        type Response = super::CommandResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteEndpointRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EndpointService>::delete(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

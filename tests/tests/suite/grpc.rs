@@ -9,8 +9,9 @@ use proto::v1::merchant_service_client::MerchantServiceClient;
 use proto::v1::payment_service_client::PaymentServiceClient;
 use proto::v1::{
     CancelPaymentRequest, CreateEndpointRequest, CreateMerchantRequest, CreatePaymentRequest,
-    GetPaymentRequest, ListEndpointsRequest, ListPaymentsRequest, PauseRequest, PaymentStatus,
-    RefundPaymentRequest, StatusRequest,
+    DeleteEndpointRequest, EndpointPolicy, EventTypes, GetPaymentRequest, ListEndpointsRequest,
+    ListPaymentsRequest, PauseRequest, PaymentStatus, RefundPaymentRequest, StatusRequest,
+    UpdateEndpointRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Request};
@@ -187,5 +188,59 @@ async fn a_command_by_grpc_is_done_once_and_the_status_tells_who_asked() -> anyh
     let told = status.last_events.join("\n");
     ensure!(told.ends_with("paused: its deliveries wait (ada)"), "{told}");
     ensure!(status.last_events.len() == 1, "it happened twice: {told}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_is_changed_and_deleted_by_grpc() -> anyhow::Result<()> {
+    let channel = channel().await?;
+    let (merchant_id, _receiver) = merchant_by_grpc(&channel, "grpc-change").await?;
+    let mut endpoints = EndpointServiceClient::new(channel);
+    let listed = endpoints
+        .list(ListEndpointsRequest { merchant_id, ..Default::default() })
+        .await?
+        .into_inner();
+    let id = listed.endpoints.first().context("an endpoint")?.id.clone();
+    let change = UpdateEndpointRequest {
+        id: id.clone(),
+        event_types: Some(EventTypes { types: vec!["payment.refunded".to_owned()] }),
+        ordering: Some("unordered".to_owned()),
+        policy: Some(EndpointPolicy {
+            schedule_s: vec![1, 2],
+            parallelism: Some(4),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let changed = endpoints.update(change).await?.into_inner();
+    let endpoint = changed.endpoint.context("an endpoint")?;
+    ensure!(changed.changed && endpoint.ordering == "unordered");
+    ensure!(endpoint.event_types == ["payment.refunded"]);
+    let policy = endpoint.policy.context("a policy")?;
+    ensure!(policy.schedule_s == [1, 2] && policy.parallelism == Some(4));
+    // What is absent stays; what is there and empty is empty.
+    let change = UpdateEndpointRequest {
+        id: id.clone(),
+        event_types: Some(EventTypes::default()),
+        ..Default::default()
+    };
+    let endpoint = endpoints.update(change).await?.into_inner().endpoint.context("an endpoint")?;
+    ensure!(endpoint.event_types.is_empty() && endpoint.ordering == "unordered");
+    let bad = UpdateEndpointRequest {
+        id: id.clone(),
+        url: Some("http://".to_owned()),
+        ..Default::default()
+    };
+    let status = endpoints.update(bad).await.err().context("it passed")?;
+    ensure!(status.code() == Code::InvalidArgument && status.message().starts_with("url"));
+
+    let delete = DeleteEndpointRequest { id: id.clone(), ..Default::default() };
+    let deleted = endpoints.delete(delete.clone()).await?.into_inner();
+    ensure!(deleted.status == "deleted" && deleted.changed, "{deleted:?}");
+    let again = endpoints.delete(delete).await?.into_inner();
+    ensure!(again.at == deleted.at && !again.changed, "{again:?}");
+    let paused = endpoints.pause(PauseRequest { id, ..Default::default() }).await;
+    let status = paused.err().context("it passed")?;
+    ensure!(status.code() == Code::NotFound && status.message().contains("was deleted at"));
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod burst;
 mod canary;
+mod changes;
 mod commands;
 mod crash;
 mod fronts;

@@ -211,6 +211,8 @@ async fn everything_sealed_is_sealed_again_when_the_key_ring_rotates() -> anyhow
             header_names: &headers.names(),
             headers: Some(&sealed(ring.seal_headers(&headers, id)?)),
             send_traceparent: false,
+            ordering: Default::default(),
+            policy: &Default::default(),
         };
         store.create_endpoint(&Write::default(), &endpoint).await?;
         ids.push(id);

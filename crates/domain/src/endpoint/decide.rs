@@ -84,6 +84,8 @@ pub enum FinishReason {
     Expired,
     /// An operator took it out of the line.
     Skipped,
+    /// Its endpoint was deleted.
+    Deleted,
 }
 
 impl FinishReason {
@@ -95,6 +97,7 @@ impl FinishReason {
             Self::Unwell => ("exhausted", "unwell"),
             Self::Expired => ("exhausted", "expired"),
             Self::Skipped => ("cancelled", "skipped"),
+            Self::Deleted => ("cancelled", "deleted"),
         }
     }
 }
@@ -137,6 +140,11 @@ fn told(state: &EndpointState, command: &Command, at: OffsetDateTime) -> Option<
         return None;
     }
     match (*command, state.status) {
+        // What is deleted is told nothing any more.
+        (_, Status::Disabled { reason: DisabledReason::Deleted, .. }) => None,
+        (Command::Delete, _) => {
+            Some(EndpointEvent::Disabled { reason: DisabledReason::Deleted, at })
+        }
         (Command::Pause, Status::Active) => Some(EndpointEvent::Paused { at }),
         (Command::Resume, Status::Paused { .. }) => Some(EndpointEvent::Resumed { at }),
         (Command::Disable, Status::Disabled { reason: DisabledReason::Operator, .. }) => None,

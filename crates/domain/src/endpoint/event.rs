@@ -23,6 +23,8 @@ pub enum DisabledReason {
     Unwell,
     /// An operator said so.
     Operator,
+    /// An operator deleted it: it never comes back, its journal stays.
+    Deleted,
 }
 
 /// Why an endpoint is active again.

@@ -132,6 +132,7 @@ fn disabled(before: &EndpointState, reason: DisabledReason, at: OffsetDateTime) 
             format!("disabled: it has been unwell{since}; its deliveries wait for the daily probe")
         }
         DisabledReason::Operator => "disabled; its deliveries wait".to_owned(),
+        DisabledReason::Deleted => "deleted; what waited was cancelled".to_owned(),
     }
 }
 

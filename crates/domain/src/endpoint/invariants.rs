@@ -281,7 +281,7 @@ fn a_merchant_is_disabled_after_the_whole_time_and_not_before(step: &Step<'_>) -
 fn a_merchant_is_told_apart_from_an_operator(step: &Step<'_>) -> bool {
     let was_told = is_disabled_for(step.before, DisabledReason::Operator)
         || is_disabled_for(step.before, DisabledReason::Gone);
-    let is_operator = matches!(step.command, Command::Enable | Command::Disable);
+    let is_operator = matches!(step.command, Command::Enable | Command::Disable | Command::Delete);
     !was_told || is_operator || step.before.status == step.after.status
 }
 

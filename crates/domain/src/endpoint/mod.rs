@@ -31,7 +31,7 @@ pub use evolve::{evolve, fold};
 pub use history::{Entry, history};
 pub use jitter::Jitter;
 pub use next_up::{LINE_MIN, next_up};
-pub use policy::{Ordering, Policy};
+pub use policy::{Ordering, Policy, PolicySettings};
 pub use schedule::Schedule;
 pub use state::{
     Block, Breaker, EndpointState, FaultSpan, Ramp, STATE_SCHEMA_VERSION, Status, UnwellSpan,

@@ -23,6 +23,17 @@ pub enum Ordering {
     Unordered,
 }
 
+impl Ordering {
+    /// Its name, as it is stored and said.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ordered => "ordered",
+            Self::Strict => "strict",
+            Self::Unordered => "unordered",
+        }
+    }
+}
+
 impl TryFrom<&str> for Ordering {
     type Error = Invalid;
 
@@ -91,21 +102,43 @@ impl Default for Policy {
     }
 }
 
-/// A policy as it is stored: what differs from the default.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// A policy as it is set and stored: what differs from the default. Not yet checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Stored {
-    parallelism: Option<u64>,
-    schedule_s: Option<Vec<u64>>,
-    backoff_initial_ms: Option<u64>,
-    backoff_max_ms: Option<u64>,
-    throttled_wait_min_ms: Option<u64>,
-    breaker_opens_after: Option<u64>,
-    breaker_opens_at_percent: Option<u64>,
-    disables_after_s: Option<u64>,
-    probes_every_s: Option<u64>,
-    expires_after_s: Option<u64>,
-    attempt_timeout_ms: Option<u64>,
+pub struct PolicySettings {
+    /// Attempts at once in `unordered`, 1 to 32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<u64>,
+    /// Waits after each refusal of an event, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_s: Option<Vec<u64>>,
+    /// The first wait of an endpoint that is unwell, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff_initial_ms: Option<u64>,
+    /// Its longest wait, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff_max_ms: Option<u64>,
+    /// The least wait after 429, 502, 503 and 504, 0 to 3600000 milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttled_wait_min_ms: Option<u64>,
+    /// Unwell outcomes in a row that open the breaker, 1 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker_opens_after: Option<u64>,
+    /// Share of the last twenty outcomes that opens it in `unordered`, 1 to 100 percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker_opens_at_percent: Option<u64>,
+    /// Unwell for so long: disabled; an hour to 60 days, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disables_after_s: Option<u64>,
+    /// Then probed so often; an hour to 7 days, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes_every_s: Option<u64>,
+    /// A delivery that waits for so long is over; an hour to 60 days, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_after_s: Option<u64>,
+    /// The longest an attempt may take, 1000 to 30000 milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt_timeout_ms: Option<u64>,
 }
 
 /// A number that may be set, and its range.
@@ -151,10 +184,10 @@ impl Range {
     }
 }
 
-impl TryFrom<Stored> for Policy {
+impl TryFrom<PolicySettings> for Policy {
     type Error = Invalid;
 
-    fn try_from(stored: Stored) -> Result<Self, Invalid> {
+    fn try_from(stored: PolicySettings) -> Result<Self, Invalid> {
         let default = Self::default();
         let schedule = match stored.schedule_s {
             Some(waits) => Schedule::try_new(waits.into_iter().map(Duration::from_secs).collect())?,
@@ -186,7 +219,7 @@ impl TryFrom<Stored> for Policy {
 
 impl<'de> Deserialize<'de> for Policy {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Stored::deserialize(deserializer)?.try_into().map_err(serde::de::Error::custom)
+        PolicySettings::deserialize(deserializer)?.try_into().map_err(serde::de::Error::custom)
     }
 }
 

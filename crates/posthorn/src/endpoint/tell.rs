@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use domain::EndpointId;
+use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{ApiArgs, PlainArgs, RedeliverArgs, SaidArgs, SkipArgs, StatusArgs};
+use super::{ApiArgs, PlainArgs, SaidArgs, SkipArgs, StatusArgs};
 
 /// The api role answers within 10 s, or says that it could not.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -27,31 +28,6 @@ pub(super) async fn skip(args: &SkipArgs) -> anyhow::Result<ExitCode> {
     let body = json!({ "delivery_id": args.delivery });
     tell(args.id, "skip", &args.said, body).await?;
     println!("{} was skipped.", args.delivery);
-    Ok(ExitCode::SUCCESS)
-}
-
-/// One delivery, or as many steps as it takes for all of them.
-pub(super) async fn redeliver(args: &RedeliverArgs) -> anyhow::Result<ExitCode> {
-    let mut body = match (&args.delivery, &args.since) {
-        (Some(delivery), _) => json!({ "delivery_id": delivery }),
-        (None, Some(since)) => json!({ "since": since }),
-        (None, None) => json!({}),
-    };
-    let mut command_id = args.said.command_id;
-    let mut total = 0;
-    loop {
-        let answer = post(args.id, "redeliver", &args.said, command_id, body.clone()).await?;
-        total += answer["redelivered"].as_u64().unwrap_or(0);
-        if answer["more"] != true {
-            break;
-        }
-        // What is given up again from here on is not taken up again by the next step.
-        if body.get("until").is_none() {
-            body["until"] = answer["at"].clone();
-        }
-        command_id = None;
-    }
-    println!("{total} put back in line.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -72,18 +48,19 @@ pub(super) async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn tell(
+pub(super) async fn tell(
     id: EndpointId,
     command: &str,
     said: &SaidArgs,
     body: Value,
 ) -> anyhow::Result<Value> {
-    post(id, command, said, said.command_id, body).await
+    ask(Method::POST, &format!("{id}/{command}"), said, said.command_id, body).await
 }
 
-async fn post(
-    id: EndpointId,
-    command: &str,
+/// Asks the api role for `path` below `/v1/endpoints/`, under `command_id` or a new one.
+pub(super) async fn ask(
+    method: Method,
+    path: &str,
     said: &SaidArgs,
     command_id: Option<Uuid>,
     mut body: Value,
@@ -91,10 +68,10 @@ async fn post(
     let command_id = command_id.unwrap_or_else(Uuid::now_v7);
     body["command_id"] = json!(command_id);
     body["actor"] = json!(said.actor);
-    let url = format!("{}/v1/endpoints/{id}/{command}", base(&said.api));
-    answer_of(client()?.post(url).json(&body)).await.with_context(|| {
-        format!("{command} of {id}; to repeat it safely: --command-id {command_id}")
-    })
+    let url = format!("{}/v1/endpoints/{path}", base(&said.api));
+    answer_of(client()?.request(method.clone(), url).json(&body))
+        .await
+        .with_context(|| format!("{method} {path}; to repeat it safely: --command-id {command_id}"))
 }
 
 async fn answer_of(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
@@ -102,7 +79,8 @@ async fn answer_of(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
     let status = response.status();
     let body: Value = response.json().await.context("the api role's answer is no JSON")?;
     if !status.is_success() {
-        bail!("the api role refused it: {status} {body}");
+        let message = body["error"]["message"].as_str().unwrap_or("it does not say why");
+        bail!("the api role refused it: {message} ({})", status.as_u16());
     }
     Ok(body)
 }

@@ -138,7 +138,10 @@ impl Witness {
                     self.unbroken(now, least, "an unwell endpoint has failed all the time");
                 }
             }
-            FinishReason::Delivered | FinishReason::Expired | FinishReason::Skipped => {}
+            FinishReason::Delivered
+            | FinishReason::Expired
+            | FinishReason::Skipped
+            | FinishReason::Deleted => {}
         }
     }
 

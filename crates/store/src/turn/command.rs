@@ -10,17 +10,19 @@ use domain::endpoint::{
 };
 use domain::{DeliveryId, EndpointId, Invalid};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::delete::erase;
 use super::look::unsigned;
-use super::redeliver::{put_back_one, put_back_since};
+use super::redeliver::{Redeliverable, put_back_many, put_back_one};
 use crate::{Store, StoreError};
 
 /// What an operator tells an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Told {
     /// Send nothing for now.
@@ -31,6 +33,8 @@ pub enum Told {
     Disable,
     /// Send again.
     Enable,
+    /// Be no more: what waits is cancelled, secrets are destroyed, the history stays.
+    Delete,
     /// Take this waiting delivery out of the line.
     Skip {
         /// Which one.
@@ -42,18 +46,11 @@ pub enum Told {
         delivery: DeliveryId,
     },
     /// Put back in line what was given up or skipped, some at a time.
-    RedeliverSince {
-        /// What ended then or later.
-        #[serde(with = "time::serde::rfc3339::option")]
-        since: Option<OffsetDateTime>,
-        /// What ended before.
-        #[serde(with = "time::serde::rfc3339::option")]
-        until: Option<OffsetDateTime>,
-    },
+    RedeliverMany(Redeliverable),
 }
 
 /// A command: what, to whom, by whom, and its id.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Order<'a> {
     /// To whom.
     pub endpoint: EndpointId,
@@ -113,7 +110,7 @@ impl Store {
     pub async fn command(&self, order: &Order<'_>) -> Result<Commanded, StoreError> {
         let mut tx = self.pool.begin().await?;
         let Some(locked) = lock(&mut tx, order.endpoint).await? else {
-            return Ok(Commanded::NoEndpoint);
+            return told_before(&mut tx, order).await;
         };
         // After the lock: what committed while this one waited is seen, and is in the past.
         let row = sqlx::query(
@@ -123,9 +120,11 @@ impl Store {
         .bind(order.id)
         .fetch_one(&mut *tx)
         .await?;
-        if let Some(Json(before)) = row.try_get::<Option<Json<Told>>, _>("command")? {
+        if let Some(before) = row.try_get::<Option<Value>, _>("command")? {
             let endpoint: Uuid = row.try_get("endpoint_id")?;
-            if endpoint != order.endpoint.uuid() || before != order.told {
+            // A change of the configuration is none of these; it is kept beside them.
+            let is_same = serde_json::from_value(before).is_ok_and(|told: Told| told == order.told);
+            if endpoint != order.endpoint.uuid() || !is_same {
                 return Ok(Commanded::OtherCommand);
             }
             return Ok(Commanded::Done(row.try_get::<Json<Obeyed>, _>("answer")?.0));
@@ -142,6 +141,9 @@ impl Store {
             return Ok(Commanded::NoDelivery);
         }
         let state = append(&mut tx, &locked, &decision, Some((order.id, order.actor))).await?;
+        if order.told == Told::Delete {
+            erase(&mut tx, order.endpoint, now).await?;
+        }
         let obeyed = Obeyed {
             state,
             changed: !decision.events.is_empty(),
@@ -155,7 +157,7 @@ impl Store {
         )
         .bind(order.id)
         .bind(order.endpoint.uuid())
-        .bind(Json(order.told))
+        .bind(Json(&order.told))
         .bind(order.actor)
         .bind(Json(obeyed))
         .execute(&mut *tx)
@@ -163,6 +165,20 @@ impl Store {
         tx.commit().await?;
         Ok(Commanded::Done(obeyed))
     }
+}
+
+/// A deleted endpoint obeys nothing, but a repeat hears what was answered while it was there.
+async fn told_before(tx: &mut PgConnection, order: &Order<'_>) -> Result<Commanded, StoreError> {
+    let answer: Option<Json<Obeyed>> = sqlx::query_scalar(
+        "select answer from endpoint_commands
+         where command_id = $1 and endpoint_id = $2 and command = $3",
+    )
+    .bind(order.id)
+    .bind(order.endpoint.uuid())
+    .bind(Json(&order.told))
+    .fetch_optional(tx)
+    .await?;
+    Ok(answer.map_or(Commanded::NoEndpoint, |Json(obeyed)| Commanded::Done(obeyed)))
 }
 
 /// The command as the domain knows it, once its deliveries were put back.
@@ -179,26 +195,28 @@ async fn prepare(
     now: OffsetDateTime,
 ) -> Result<Option<Step>, StoreError> {
     let plain = |command| Ok(Some(Step { command, redelivered: 0, more: false }));
-    match order.told {
+    match &order.told {
         Told::Pause => plain(Command::Pause),
         Told::Resume => plain(Command::Resume),
         Told::Disable => plain(Command::Disable),
         Told::Enable => plain(Command::Enable),
-        Told::Skip { delivery } => plain(Command::Skip(delivery)),
+        Told::Delete => plain(Command::Delete),
+        Told::Skip { delivery } => plain(Command::Skip(*delivery)),
         Told::Redeliver { delivery } => {
-            let is_back = put_back_one(tx, order.endpoint, delivery, now).await?;
+            let is_back = put_back_one(tx, order.endpoint, *delivery, now).await?;
             let command = Command::Redeliver(1);
             Ok(is_back.then_some(Step { command, redelivered: 1, more: false }))
         }
-        Told::RedeliverSince { since, until } => {
-            let back = put_back_since(tx, order.endpoint, since, until, now).await?;
+        Told::RedeliverMany(which) => {
+            let back = put_back_many(tx, order.endpoint, which, now).await?;
             let command = Command::Redeliver(back.count);
             Ok(Some(Step { command, redelivered: back.count, more: back.more }))
         }
     }
 }
 
-/// Locks the endpoint's row and reads where it stands; none when there is no such endpoint.
+/// Locks the endpoint's row and reads where it stands; none when there is no such endpoint. The
+/// configuration is locked too, so that one that was deleted while this waited is seen as deleted.
 pub(super) async fn lock(
     tx: &mut PgConnection,
     endpoint: EndpointId,
@@ -207,7 +225,7 @@ pub(super) async fn lock(
         "select r.state, r.version, e.policy, e.ordering
          from endpoint_runtime r
          join endpoints e on e.id = r.endpoint_id and e.deleted_at is null
-         where r.endpoint_id = $1 for update of r",
+         where r.endpoint_id = $1 for update of r for share of e",
     )
     .bind(endpoint.uuid())
     .fetch_optional(tx)

@@ -4,6 +4,8 @@
 //! turn by a new fence; a settle with an older one writes its attempt and nothing else.
 
 mod command;
+mod configure;
+mod delete;
 mod expire;
 mod look;
 mod partitions;
@@ -13,7 +15,9 @@ mod settle;
 mod sweep;
 
 pub use command::{Commanded, Obeyed, Order, Told};
+pub use configure::{Changes, NewHeaders, NewSignatures, Reconfiguration, Reconfigured, Replaced};
 pub use expire::Expired;
 pub use look::{DueDelivery, EndpointConfig, LiveSecret, Look};
+pub use redeliver::{Ended, Redeliverable};
 pub use settle::{AttemptRow, Settled, Settlement};
 pub use sweep::LeftAlone;

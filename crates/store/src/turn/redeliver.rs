@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use domain::{DeliveryId, EndpointId};
+use domain::endpoint::FinishReason;
+use domain::{DeliveryId, EndpointId, EventType, Invalid};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -16,6 +18,59 @@ use crate::StoreError;
 const AT_ONCE: i64 = 500;
 /// What ended longer ago stays: merchants have long settled it otherwise.
 const REDELIVERABLE_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Which deliveries come back, of those that were given up or skipped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redeliverable {
+    /// What ended then or later.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub since: Option<OffsetDateTime>,
+    /// What ended before.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub until: Option<OffsetDateTime>,
+    /// Only events of this type.
+    pub event_type: Option<EventType>,
+    /// Only what ended like this.
+    pub ended: Option<Ended>,
+}
+
+/// How a delivery ended that may come back in bulk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// The merchant refused it until its schedule was used up.
+    Refused,
+    /// The endpoint was unwell for the whole schedule.
+    Unwell,
+    /// It waited for too long.
+    Expired,
+    /// An operator took it out of the line.
+    Skipped,
+}
+
+impl Ended {
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Refused => FinishReason::Refused,
+            Self::Unwell => FinishReason::Unwell,
+            Self::Expired => FinishReason::Expired,
+            Self::Skipped => FinishReason::Skipped,
+        }
+        .names()
+        .1
+    }
+}
+
+impl TryFrom<&str> for Ended {
+    type Error = Invalid;
+
+    fn try_from(name: &str) -> Result<Self, Invalid> {
+        [Self::Refused, Self::Unwell, Self::Expired, Self::Skipped]
+            .into_iter()
+            .find(|ended| ended.reason() == name)
+            .ok_or_else(|| Invalid::new("ended", "must be refused, unwell, expired or skipped"))
+    }
+}
 
 /// What came back.
 pub(super) struct Back {
@@ -61,12 +116,11 @@ pub(super) async fn put_back_one(
     Ok(back.rows_affected() == 1)
 }
 
-/// Puts back what was given up or skipped between the two times, the longest over first.
-pub(super) async fn put_back_since(
+/// Puts back some of what was given up or skipped, the longest over first.
+pub(super) async fn put_back_many(
     tx: &mut PgConnection,
     endpoint: EndpointId,
-    since: Option<OffsetDateTime>,
-    until: Option<OffsetDateTime>,
+    which: &Redeliverable,
     now: OffsetDateTime,
 ) -> Result<Back, StoreError> {
     let earliest = now - REDELIVERABLE_FOR;
@@ -74,12 +128,15 @@ pub(super) async fn put_back_since(
         "select id from finished_deliveries
          where endpoint_id = $1 and finished_at >= $2 and finished_at < $3
              and state in ('exhausted', 'cancelled')
-         order by finished_at, id limit $4"
+             and ($5::text is null or event_type = $5) and ($6::text is null or reason = $6)
+         order by finished_at limit $4"
     ))
     .bind(endpoint.uuid())
-    .bind(since.map_or(earliest, |since| since.max(earliest)))
-    .bind(until.unwrap_or(now))
+    .bind(which.since.map_or(earliest, |since| since.max(earliest)))
+    .bind(which.until.unwrap_or(now))
     .bind(AT_ONCE)
+    .bind(which.event_type.as_ref().map(EventType::as_str))
+    .bind(which.ended.map(Ended::reason))
     .execute(tx)
     .await?;
     let count = back.rows_affected();

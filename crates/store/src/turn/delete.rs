@@ -1,0 +1,110 @@
+//! An endpoint that is deleted: what of it is destroyed, and what becomes of what waits.
+//!
+//! Its journal, its finished deliveries and their attempts stay. A transaction that was open at the
+//! deletion may still commit deliveries for it: they are announced like any other, whoever looks
+//! finds the endpoint deleted and cancels them, and the sweeper comes by when nobody does.
+
+use domain::EndpointId;
+use domain::endpoint::FinishReason;
+use sqlx::{Executor, PgConnection, Postgres};
+use time::OffsetDateTime;
+
+use crate::{Store, StoreError};
+
+/// How many are cancelled in one statement: some ten milliseconds.
+const AT_ONCE: i64 = 500;
+
+impl Store {
+    /// Cancels what waits for `endpoint`, some of it at a time, if it was deleted; true when there
+    /// may be more.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn cancel_for_deleted(&self, endpoint: EndpointId) -> Result<bool, StoreError> {
+        cancel(&self.pool, endpoint).await
+    }
+
+    /// When `endpoint` was deleted; none when it was not, or never was.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn deleted_at(
+        &self,
+        endpoint: EndpointId,
+    ) -> Result<Option<OffsetDateTime>, StoreError> {
+        let at: Option<Option<OffsetDateTime>> =
+            sqlx::query_scalar("select deleted_at from endpoints where id = $1")
+                .bind(endpoint.uuid())
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(at.flatten())
+    }
+}
+
+/// Ends the endpoint's configuration and destroys what is secret, also where an answer to an
+/// idempotency key keeps it.
+pub(super) async fn erase(
+    tx: &mut PgConnection,
+    endpoint: EndpointId,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "update endpoints set deleted_at = $2, updated_at = $2, config_version = config_version + 1,
+             header_names = '{}', headers_key_id = null, headers_ciphertext = null
+         where id = $1",
+    )
+    .bind(endpoint.uuid())
+    .bind(now)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("delete from endpoint_secrets where endpoint_id = $1")
+        .bind(endpoint.uuid())
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(
+        "update idempotency_keys set response = response - 'ciphertext' - 'headers_ciphertext'
+         where (operation = 'endpoints.create' and response ->> 'id' = $1)
+            or (operation = 'endpoints.rotate_secret' and response ->> 'endpoint_id' = $1)",
+    )
+    .bind(endpoint.uuid().to_string())
+    .execute(&mut *tx)
+    .await?;
+    // The sweeper passes by who may not be sent to; here it must come, for what commits later.
+    sqlx::query(
+        "update endpoint_runtime set may_send = true, not_before = null where endpoint_id = $1",
+    )
+    .bind(endpoint.uuid())
+    .execute(&mut *tx)
+    .await?;
+    cancel(tx, endpoint).await?;
+    Ok(())
+}
+
+async fn cancel<'e>(
+    db: impl Executor<'e, Database = Postgres>,
+    endpoint: EndpointId,
+) -> Result<bool, StoreError> {
+    let (state, reason) = FinishReason::Deleted.names();
+    let moved = sqlx::query(
+        "with chosen as (
+             select d.id from deliveries d
+             where d.endpoint_id = $1 and exists (
+                 select from endpoints e where e.id = $1 and e.deleted_at is not null)
+             order by d.sequence limit $4),
+         ended as (delete from deliveries d using chosen c where d.id = c.id returning d.*)
+         insert into finished_deliveries (id, sequence, endpoint_id, event_id, merchant_id,
+             event_type, object_id, occurred_at, traceparent, xid, created_at, attempts, refusals,
+             first_attempt_at, poisonous, state, reason)
+         select d.id, d.sequence, d.endpoint_id, d.event_id, d.merchant_id, d.event_type,
+             d.object_id, d.occurred_at, d.traceparent, d.xid, d.created_at, d.attempts,
+             d.refusals, d.first_attempt_at, d.poisonous, $2, $3
+         from ended d",
+    )
+    .bind(endpoint.uuid())
+    .bind(state)
+    .bind(reason)
+    .bind(AT_ONCE)
+    .execute(db)
+    .await?;
+    Ok(moved.rows_affected() >= AT_ONCE.unsigned_abs())
+}
