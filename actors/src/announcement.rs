@@ -10,6 +10,9 @@ use serde::Deserialize;
 /// Longest record that is read; ours have some 400 bytes.
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 
+/// Longest reason, in characters.
+const REASON_CHARS_MAX: usize = 200;
+
 /// The fields of the record that are looked at; the rest is for other consumers.
 #[derive(Debug, Deserialize)]
 struct Record {
@@ -42,13 +45,19 @@ pub(crate) fn parse(key: &str, value: &[u8]) -> Result<DeliveryId, String> {
     if value.len() > RECORD_BYTES_MAX {
         return Err(format!("{} bytes; at most {RECORD_BYTES_MAX} are read", value.len()));
     }
-    let endpoint: EndpointId = key.parse().map_err(|error| format!("the key: {error}"))?;
+    let endpoint: EndpointId =
+        key.parse().map_err(|error| bounded(&format!("the key: {error}")))?;
     let record: Record =
-        serde_json::from_slice(value).map_err(|error| format!("the value: {error}"))?;
+        serde_json::from_slice(value).map_err(|error| bounded(&format!("the value: {error}")))?;
     if record.endpoint_id != endpoint {
         return Err(format!("the key is {endpoint}, the value is about {}", record.endpoint_id));
     }
     Ok(record.delivery_id)
+}
+
+/// A reason may repeat what it was given; a log line is no place for all of it.
+fn bounded(reason: &str) -> String {
+    reason.chars().take(REASON_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

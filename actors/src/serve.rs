@@ -26,6 +26,11 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Invocations of one connection at a time; Restate opens a stream for each.
 const STREAMS_MAX: u32 = 10_000;
 
+/// Restate sends an object's key as a header, and a record's key may be as long as the topic takes
+/// (1 MiB). Under this limit it is parked; over it, HTTP/2 ends the whole connection, all slices
+/// on it with it, again and again.
+const HEADERS_BYTES_MAX: u32 = 4 * 1024 * 1024;
+
 /// Identifies the code that Restate replays; part of the deployment's URL.
 pub(crate) const BUILD_ID: &str = env!("POSTHORN_BUILD_ID");
 
@@ -79,6 +84,7 @@ pub(crate) async fn serve(
         stream.set_nodelay(true)?;
         let connection = http2::Builder::new(TokioExecutor::new())
             .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADERS_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service.clone());
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

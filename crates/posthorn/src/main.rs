@@ -8,6 +8,7 @@ mod endpoint;
 mod exec;
 mod guard;
 mod migrate;
+mod parked;
 mod register;
 mod role;
 mod secrets;
@@ -56,6 +57,8 @@ enum Command {
     Delivery(delivery_show::DeliveryArgs),
     /// Tell an endpoint something, or ask where it stands.
     Endpoint(endpoint::EndpointArgs),
+    /// Records that could not be understood.
+    Parked(parked::ParkedArgs),
     /// Which URLs and addresses may be reached.
     Guard(guard::GuardArgs),
     /// The keys that seal secrets.
@@ -108,6 +111,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),
         Command::Delivery(args) => delivery_show::delivery(&args).await,
         Command::Endpoint(args) => endpoint::endpoint(&args).await,
+        Command::Parked(args) => parked::parked(&args).await,
         Command::Guard(args) => guard::guard(&args),
         Command::Secrets(args) => secrets::secrets(&args).await,
         Command::Webhook(args) => webhook::webhook(&args),

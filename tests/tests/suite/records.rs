@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use posthorn_tests::{Receiver, until};
+use posthorn_tests::{Lab, Receiver, until};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
 use crate::crash;
@@ -24,28 +25,89 @@ async fn a_record_that_cannot_be_understood_is_parked_and_the_next_ones_go_on() 
         .set("bootstrap.servers", format!("127.0.0.1:{}", lab.ports()?.kafka))
         .create()?;
     let marker = format!("not json, for {endpoint}");
+    let after = format!("after one, for {endpoint}");
     let other = "ep_0198c5a4-1111-7abc-8def-0123456789ab";
-    for (key, value) in [(endpoint.as_str(), marker.as_str()), ("demo", &marker), (other, "{}")] {
+    let absurd = "x".repeat(900_000);
+    for (key, value) in [
+        (endpoint.as_str(), marker.as_str()),
+        ("demo", &marker),
+        (other, "{}"),
+        ("", &marker),
+        (&endpoint, &absurd),
+        (&absurd[..300_000], &marker),
+    ] {
         let record = FutureRecord::to("webhook-wakes").key(key).payload(value);
-        producer.send(record, SOON).await.map_err(|(error, _)| error)?;
+        let sent = producer.send(record, SOON).await.map_err(|(error, _)| error)?;
+        // And one that follows it on its partition.
+        let next = FutureRecord::to("webhook-wakes").partition(sent.partition);
+        let next = next.key("demo").payload(&after);
+        producer.send(next, SOON).await.map_err(|(error, _)| error)?;
     }
     api.payment(&merchant, 1).await?;
     receiver.wait_for(1, SOON).await?;
-    let mut db = PgConnection::connect(&lab.database_url()?).await?;
-    let parked: Vec<(String, i32, i64, String)> = sqlx::query_as(
-        "select topic, partition, record_offset, reason from parked_records
-         where convert_from(excerpt, 'UTF8') = $1 order by key",
-    )
-    .bind(&marker)
-    .fetch_all(&mut db)
+    until("what follows the last broken one is parked", SOON, async || {
+        let follow = parked(lab, &after).await?.len();
+        ensure!(follow == 6, "{follow} of 6 are");
+        Ok(())
+    })
     .await?;
-    ensure!(parked.len() == 2, "{parked:?}");
+    let parked = parked(lab, &marker).await?;
+    ensure!(parked.len() == 4, "{parked:?}");
+    ensure!(parked.iter().all(|row| row.0 == "webhook-wakes" && row.1 >= 0 && row.2 >= 0));
     let reasons: Vec<&str> = parked.iter().map(|row| row.3.as_str()).collect();
+    let begin = ["the key", "the key", "the value", "the key"];
     ensure!(
-        reasons[0].starts_with("the key") && reasons[1].starts_with("the value"),
+        reasons.iter().zip(begin).all(|(reason, begin)| reason.starts_with(begin)),
         "{reasons:?}"
     );
-    ensure!(parked.iter().all(|row| row.0 == "webhook-wakes" && row.1 >= 0 && row.2 >= 0));
+    ensure!(reasons.iter().all(|reason| reason.len() < 400), "a reason is no copy of the record");
+    is_listed(lab, &endpoint, &marker)
+}
+
+/// Topic, partition, offset and reason of what is parked with this value, by key.
+async fn parked(lab: &Lab, value: &str) -> anyhow::Result<Vec<(String, i32, i64, String)>> {
+    let mut db = PgConnection::connect(&lab.database_url()?).await?;
+    let rows = sqlx::query_as(
+        "select topic, partition, record_offset, reason from parked_records
+         where excerpt = convert_to($1, 'UTF8') order by key",
+    )
+    .bind(value)
+    .fetch_all(&mut db)
+    .await?;
+    Ok(rows)
+}
+
+/// What an operator reads of them.
+fn is_listed(lab: &Lab, endpoint: &str, marker: &str) -> anyhow::Result<()> {
+    let url = lab.database_url()?;
+    let parked = |arguments: &[&str]| {
+        lab.posthorn(&[&["parked"], arguments, &["--database-url", &url]].concat())
+    };
+    let lines = parked(&["list", "--json", "--limit", "1000"])?;
+    let records: Vec<Value> = lines
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()
+        .context("a line is an object")?;
+    let of_endpoint = |wanted: &str| {
+        records.iter().find(|record| {
+            record["key"] == endpoint
+                && record["excerpt"].as_str().is_some_and(|text| text.starts_with(wanted))
+        })
+    };
+    let absurd = of_endpoint("xxx").context("the one of an absurd size")?;
+    ensure!(absurd["reason"] == "900000 bytes; at most 65536 are read", "{}", absurd["reason"]);
+    let record = of_endpoint(marker).context("the one that is no JSON")?;
+    let shown = parked(&["show", record["id"].as_str().context("an id")?])?;
+    for line in [
+        "topic      webhook-wakes".to_owned(),
+        format!("partition  {}", record["partition"]),
+        format!("offset     {}", record["offset"]),
+        format!("key        {endpoint}"),
+        format!("value      {marker}"),
+    ] {
+        ensure!(shown.lines().any(|shown| shown == line), "{line} is not in:\n{shown}");
+    }
     Ok(())
 }
 
