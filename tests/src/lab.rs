@@ -167,6 +167,31 @@ impl Lab {
         Ok(text)
     }
 
+    /// Runs Restate's own command line tool, as `up` says where it is; its standard output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn restate(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let said = std::fs::read_to_string(output_file(&self.dir))?;
+        let tool = said.split_whitespace().find(|word| word.ends_with("/restate"));
+        let admin = format!("http://127.0.0.1:{}", self.ports()?.restate_admin);
+        let output = Command::new(tool.context("`up` does not say where the tool is")?)
+            .args(arguments)
+            .env("RESTATE_ADMIN_URL", admin)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "restate {arguments:?}: {}\n{text}{errors}",
+            output.status
+        );
+        // The tool writes its tables to either of them.
+        Ok(text + &errors)
+    }
+
     fn output_tail(&self) -> String {
         let text = std::fs::read_to_string(output_file(&self.dir)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();

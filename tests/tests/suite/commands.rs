@@ -177,3 +177,44 @@ async fn what_was_given_up_comes_back_in_order_and_the_journal_still_adds_up() -
     ensure!(rebuilt.contains("is what its journal says"), "{rebuilt}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redelivering_many_goes_step_by_step_and_takes_only_what_was_asked_for()
+-> anyhow::Result<()> {
+    let shop = Shop::open().await?;
+    shop.tell("pause", json!({})).await?;
+    let mut db = PgConnection::connect(&shop.database).await?;
+    // More than two steps of one type, some of another, and some that are no business of it.
+    sqlx::query(
+        "insert into finished_deliveries (id, sequence, endpoint_id, event_id, merchant_id,
+             event_type, object_id, occurred_at, xid, created_at, attempts, refusals, poisonous,
+             state, reason)
+         select uuidv7(), n, $1, uuidv7(), $2,
+             case when n <= 1200 then 'payment.refunded' else 'payment.succeeded' end,
+             'pay_' || uuidv7(), now(), pg_current_xact_id(), now(), 3, 3, false,
+             case when n <= 1200 then 'exhausted' when n <= 1300 then 'cancelled' else 'delivered' end,
+             case when n <= 1200 then 'refused' when n <= 1300 then 'skipped' else 'accepted' end
+         from generate_series(1, 2000) n",
+    )
+    .bind(Uuid::parse_str(shop.endpoint.trim_start_matches("ep_"))?)
+    .bind(&shop.merchant)
+    .execute(&mut db)
+    .await?;
+    let lab = shared_lab().await?;
+    let redeliver = |more: &[&str]| {
+        let fixed = ["endpoint", "redeliver", &shop.endpoint, "--api-url", shop.api.base()];
+        lab.posthorn(&[&fixed, more].concat())
+    };
+    ensure!(redeliver(&["--since", "2999-01-01T00:00:00Z"])? == "0 put back in line.\n");
+    ensure!(redeliver(&["--event-type", "payment.refunded"])? == "1200 put back in line.\n");
+    ensure!(redeliver(&["--ended", "refused"])? == "0 put back in line.\n");
+    ensure!(redeliver(&["--ended", "skipped"])? == "100 put back in line.\n");
+    ensure!(redeliver(&[])? == "0 put back in line.\n");
+    ensure!(shop.deliveries("deliveries").await?.len() == 1300);
+    let path = format!("/v1/endpoints/{}/redeliver", shop.endpoint);
+    let (code, answer) = shop.api.send("POST", &path, &[], "{\"ended\":\"lost\"}").await?;
+    ensure!(code == 400 && answer["error"]["field"] == "ended", "{code} {answer}");
+    // 1,300 deliveries to payments that do not exist: nobody shall try them.
+    shop.api.send("DELETE", &format!("/v1/endpoints/{}", shop.endpoint), &[], "").await?;
+    Ok(())
+}

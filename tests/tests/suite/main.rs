@@ -16,6 +16,7 @@ mod records;
 mod secrets;
 mod shown;
 mod timers;
+mod told_apart;
 mod turn;
 mod up;
 
