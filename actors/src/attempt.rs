@@ -10,6 +10,7 @@ use data_service::PayloadError;
 use delivery::CustomHeaders;
 use delivery::secrets::{Sealed, Secret};
 use domain::{AttemptId, EndpointId, Fault, Outcome, PaymentId};
+use observability::metrics::{self, WaitedFor};
 use store::{AttemptRow, DueDelivery, LiveSecret, Look};
 use time::OffsetDateTime;
 use tracing::{Instrument, Span, field};
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) started_at: OffsetDateTime,
     /// No request starts later than this.
     pub(crate) fresh_until: Instant,
+    /// What its delivery waited for until now, if it is the first one.
+    pub(crate) waited_for: WaitedFor,
 }
 
 /// Makes one attempt at `delivery`; none when it would have begun too late: look again.
@@ -58,7 +61,10 @@ pub(crate) async fn run(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> 
     if let Some(traceparent) = &delivery.traceparent {
         observability::traceparent::set_parent(&span, traceparent);
     }
+    let under_way = metrics::worker().attempt_begins();
     let row = send(turn, delivery, plan).instrument(span.clone()).await?;
+    drop(under_way);
+    count(delivery, plan, &row);
     tell(&span, delivery, &row);
     Some(row)
 }
@@ -202,6 +208,20 @@ fn with(
         fields.insert(name.to_owned(), value);
     }
     detail
+}
+
+/// Counts it; a first attempt also by how long its delivery was on the way.
+fn count(delivery: &DueDelivery, plan: &Plan, row: &AttemptRow) {
+    let (worker, trace) = (metrics::worker(), delivery.traceparent.as_deref());
+    let is_first = delivery.facts.attempts == 0;
+    let before = (row.started_at - delivery.occurred_at).as_seconds_f64().max(0.0);
+    if is_first {
+        worker.first_attempt(plan.waited_for, before, trace);
+    }
+    if matches!(row.outcome, Outcome::Delivered { .. }) {
+        worker.delivered(is_first, before + row.duration.as_secs_f64(), trace);
+    }
+    worker.attempt_ended(row.outcome.class(), row.outcome.code(), row.duration, trace);
 }
 
 /// Says what came of it: on the span, and as one line for whoever reads logs.

@@ -25,6 +25,9 @@ pub struct Config {
     /// Restate's ingress, by which the sweeper wakes endpoints.
     #[arg(long, env = "POSTHORN_RESTATE_INGRESS_URL", default_value = "http://127.0.0.1:8080")]
     pub restate_ingress_url: String,
+    /// Restate's admin API, which is asked for its backlog.
+    #[arg(long, env = "POSTHORN_RESTATE_ADMIN_URL", default_value = "http://127.0.0.1:9070")]
+    pub restate_admin_url: String,
     /// How merchants are reached.
     #[command(flatten)]
     pub delivery: delivery::Config,

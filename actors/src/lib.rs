@@ -8,6 +8,7 @@
 mod announcement;
 mod attempt;
 mod config;
+mod figures;
 mod object;
 mod persist;
 mod register;
@@ -21,7 +22,7 @@ mod worker;
 
 use std::sync::Arc;
 
-use observability::Health;
+use observability::{Health, metrics};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -79,12 +80,18 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
         payloads: data_service::Client::new(&config.data_service_url)?,
     });
     let ingress = restate::Ingress::new(&config.restate_ingress_url)?;
+    let admin = restate::Http::new(&config.restate_admin_url)?;
+    // Exposed from the start: a counter that begins with its first event hides it.
+    metrics::worker();
+    let of_pool = store.clone();
+    metrics::pool(move || of_pool.pool_sizes());
     let object = bind(config.listen, "--listen").await?;
     let health_listener = bind(config.health_listen, "--health-listen").await?;
     tracing::info!(address = %config.listen, "the Endpoint object is served");
-    let (served, health_served, ()) = tokio::join!(
+    let (served, health_served, (), ()) = tokio::join!(
         serve::serve(object, object::endpoint(worker), shutdown.clone()),
         observability::serve_health(health_listener, health.routes(), shutdown.clone()),
+        figures::run(store.clone(), admin, shutdown.clone()),
         sweeper::run(store, ingress, health, shutdown),
     );
     served?;

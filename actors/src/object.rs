@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use domain::EndpointId;
 use domain::wake::{self, Next};
+use observability::metrics::WaitedFor;
 use restate_sdk::endpoint::Endpoint as ServiceEndpoint;
 use restate_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,16 @@ pub(crate) enum WakeCall {
 }
 
 impl WakeCall {
+    /// What deliveries have waited for when such a wake's slice number `slices`, from 0, looks.
+    const fn waited_for(self, slices: u32) -> WaitedFor {
+        match self {
+            Self::Commanded => WaitedFor::Endpoint,
+            _ if slices > 0 => WaitedFor::Line,
+            Self::Continued { .. } => WaitedFor::Line,
+            Self::Notified { .. } | Self::Timer { .. } | Self::Swept => WaitedFor::Nothing,
+        }
+    }
+
     /// The counter that it was sent for; none: look in any case.
     const fn sent_for(self) -> Option<u64> {
         match self {
@@ -154,7 +165,7 @@ impl EndpointObject {
         };
         let looks = looks + 1;
         ctx.set(LOOKS, looks);
-        let report = self.run_slices(&ctx, endpoint, looks).await?;
+        let report = self.run_slices(&ctx, endpoint, call, looks).await?;
         leave(&ctx, &report, call, timer).await
     }
 }
@@ -165,15 +176,17 @@ impl EndpointObject {
         &self,
         ctx: &ObjectContext<'_>,
         endpoint: EndpointId,
+        call: WakeCall,
         looks: u64,
     ) -> Result<SliceReport, HandlerError> {
         let (mut slices, mut elapsed) = (0, Duration::ZERO);
         loop {
             let worker = Arc::clone(&self.worker);
             let invocation = ctx.invocation_id().to_owned();
-            let Json(report) =
-                ctx.run(move || async move {
-                    Ok(Json(slice::run(&worker, endpoint, &invocation).await?))
+            let waited_for = call.waited_for(slices);
+            let Json(report) = ctx
+                .run(move || async move {
+                    Ok(Json(slice::run(&worker, endpoint, &invocation, waited_for).await?))
                 })
                 .name("slice")
                 .await?;

@@ -13,6 +13,7 @@ use domain::endpoint::{
 };
 use domain::{AttemptId, EndpointId};
 use futures::stream::{FuturesUnordered, StreamExt};
+use observability::metrics::{self, WaitedFor};
 use store::{AttemptRow, DueDelivery, Settled, Settlement, StoreError};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -59,9 +60,11 @@ struct Slice<'a> {
     closed: bool,
     /// There may be more that is due than this slice has seen or done.
     more: bool,
+    /// What the deliveries waited for before the look, for the metrics.
+    waited_for: WaitedFor,
 }
 
-/// Runs one slice of `endpoint`.
+/// Runs one slice of `endpoint`; `waited_for`: what its deliveries waited for before its look.
 ///
 /// # Errors
 /// When the turn was lost. Everything else is in the report.
@@ -69,11 +72,17 @@ pub(crate) async fn run(
     worker: &Worker,
     endpoint: EndpointId,
     invocation: &str,
+    waited_for: WaitedFor,
 ) -> Result<SliceReport, FenceLost> {
     let began = Instant::now();
-    match tokio::time::timeout(STEP_DEADLINE, look_and_send(worker, endpoint, invocation, began))
-        .await
-    {
+    let run = look_and_send(worker, endpoint, invocation, waited_for, began);
+    let ended = tokio::time::timeout(STEP_DEADLINE, run).await;
+    metrics::worker().slice_ended(match &ended {
+        Ok(Ok(_)) => "ended",
+        Ok(Err(Ended::FenceLost)) => "fence_lost",
+        Ok(Err(Ended::Stuck(_))) | Err(_) => "stuck",
+    });
+    match ended {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(Ended::FenceLost)) => Err(FenceLost { endpoint }),
         Ok(Err(Ended::Stuck(error))) => {
@@ -103,10 +112,12 @@ async fn look_and_send(
     worker: &Worker,
     endpoint: EndpointId,
     invocation: &str,
+    waited_for: WaitedFor,
     began: Instant,
 ) -> Result<SliceReport, Ended> {
     let fence = Uuid::new_v4();
     let look = persist("look", || worker.store.look(endpoint, LIMIT, fence)).await?;
+    metrics::worker().looked(began.elapsed());
     let Some(mut look) = look else {
         let more = cancel_for_deleted(worker, endpoint, began).await?;
         return Ok(SliceReport { more, ..SliceReport::empty(0, elapsed_ms(began)) });
@@ -127,6 +138,7 @@ async fn look_and_send(
         more: line.len() == usize::from(LIMIT),
         line,
         closed: false,
+        waited_for,
     };
     slice.run().await
 }
@@ -194,6 +206,18 @@ impl Slice<'_> {
             number: delivery.facts.attempts + 1,
             started_at: self.now(),
             fresh_until: self.fresh + FRESH_FOR,
+            waited_for: self.waited_for(),
+        }
+    }
+
+    /// What a delivery that begins now has waited for.
+    fn waited_for(&self) -> WaitedFor {
+        if self.state.unwell.is_some() || self.state.blocked.is_some() {
+            return WaitedFor::Endpoint;
+        }
+        match self.waited_for {
+            WaitedFor::Nothing if self.attempts > 0 => WaitedFor::Line,
+            waited_for => waited_for,
         }
     }
 
@@ -224,7 +248,10 @@ impl Slice<'_> {
                 state: &state,
             };
             let store = &self.turn.worker.store;
-            match persist("settle", || store.settle(&settlement)).await? {
+            let began = Instant::now();
+            let settled = persist("settle", || store.settle(&settlement)).await;
+            metrics::worker().settled(answer_of(&settled), began.elapsed());
+            match settled? {
                 Settled::FenceLost => return Err(Ended::FenceLost),
                 // A command came in between: decide again on what it left.
                 Settled::Moved { state, version } => {
@@ -277,6 +304,15 @@ impl Slice<'_> {
             stuck: None,
             view: Some(StateView::of(merchant, &self.state, self.version, now)),
         }
+    }
+}
+
+fn answer_of(settled: &Result<Settled, StoreError>) -> &'static str {
+    match settled {
+        Ok(Settled::Done { .. }) => "settled",
+        Ok(Settled::Moved { .. }) => "moved",
+        Ok(Settled::FenceLost) => "fence_lost",
+        Err(_) => "failed",
     }
 }
 

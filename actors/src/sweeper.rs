@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use observability::Health;
+use observability::{Health, metrics};
 use store::{LeftAlone, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -36,10 +36,14 @@ pub(crate) async fn run(
         match store.endpoints_left_alone(IDLE, LIMIT).await {
             Ok(left_alone) => {
                 health.ready("database");
-                wake_all(&ingress, &left_alone.unwrap_or_default()).await;
+                let result = if left_alone.is_some() { "swept" } else { "not_mine" };
+                let found = left_alone.unwrap_or_default();
+                metrics::worker().swept(result, found.len());
+                wake_all(&ingress, &found).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the sweeper could not look");
+                metrics::worker().swept("failed", 0);
                 health.not_ready("database", error.to_string());
             }
         }
@@ -103,6 +107,7 @@ async fn expire(store: &Store, shutdown: &CancellationToken) {
         }
     }
     if count > 0 {
+        metrics::worker().expired(u64::from(count));
         tracing::warn!(count, "deliveries expired: they waited for two months");
     }
 }

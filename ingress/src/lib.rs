@@ -18,7 +18,7 @@ mod wake;
 
 use std::net::SocketAddr;
 
-use observability::Health;
+use observability::{Health, metrics};
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +78,8 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
     let waker = Waker::new(&config.restate_ingress_url)?;
     let store = Store::new(&config.database_url, "posthorn-api", config.database_connections)
         .map_err(Error::Database)?;
+    let of_pool = store.clone();
+    metrics::pool(move || of_pool.pool_sizes());
     let grpc_listener = listen::listen("--grpc-listen", config.grpc_listen).await?;
     let http_listener = listen::listen("--http-listen", config.http_listen).await?;
     tracing::info!(

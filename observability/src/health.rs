@@ -52,12 +52,13 @@ impl Health {
         self.read().values().all(Option::is_none)
     }
 
-    /// The two routes.
+    /// The two routes, and `/metrics` beside them.
     pub fn routes(&self) -> Router {
         Router::new()
             .route("/livez", get(|| async { "alive\n" }))
             .route("/readyz", get(readyz))
             .with_state(self.clone())
+            .merge(crate::metrics::routes())
     }
 
     fn set(&self, part: &'static str, reason: Option<String>) {

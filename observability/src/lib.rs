@@ -1,10 +1,11 @@
-//! Telemetry, health and shutdown: started in one place, the same for every role.
+//! Telemetry, metrics, health and shutdown: started in one place, the same for every role.
 //!
 //! `Telemetry::start` sets up logs and, behind a flag, traces; `Health` answers `/livez` and
 //! `/readyz`; `shutdown_signal` is the one way in which a role learns that it must end.
 //! No secret and no payload passes through here, and no role waits for telemetry.
 
 mod health;
+pub mod metrics;
 mod shutdown;
 mod telemetry;
 pub mod traceparent;

@@ -4,7 +4,7 @@
 //! A caller is never told 404 because the database did not answer: a delivery would step aside
 //! for a payment that exists.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use domain::PaymentId;
-use observability::Health;
+use observability::{Health, metrics};
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,8 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
     health.not_ready(DATABASE, "not asked yet");
     let store =
         Store::new(&config.database_url, "posthorn data-service", config.database_connections)?;
+    let of_pool = store.clone();
+    metrics::pool(move || of_pool.pool_sizes());
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen, source })?;
@@ -89,7 +91,14 @@ fn routes(store: Store) -> Router {
     Router::new().route("/payload/{payment_id}", get(payload)).with_state(store)
 }
 
-async fn payload(State(store): State<Store>, Path(text): Path<String>) -> Response {
+async fn payload(store: State<Store>, text: Path<String>) -> Response {
+    let began = Instant::now();
+    let answer = payload_of(store, text).await;
+    metrics::payloads(answer.status().as_u16(), began.elapsed());
+    answer
+}
+
+async fn payload_of(State(store): State<Store>, Path(text): Path<String>) -> Response {
     let Some(id) = payment_id(&text) else {
         return refusal(
             StatusCode::BAD_REQUEST,

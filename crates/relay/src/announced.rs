@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use domain::DeliveryId;
+use observability::metrics;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -50,6 +51,7 @@ struct Answer {
 impl Announced {
     /// The relay has read a delivery whose transaction committed at `committed_at`.
     pub(crate) fn captured(&self, delivery: DeliveryId, committed_at: OffsetDateTime) {
+        metrics::relay().captured();
         let captured_at = OffsetDateTime::now_utc();
         let mut ring = self.lock();
         let times = Times { committed_at, captured_at, acknowledged_at: None };
@@ -66,9 +68,14 @@ impl Announced {
 
     /// Kafka has acknowledged a delivery on both topics.
     pub(crate) fn acknowledged(&self, delivery: DeliveryId) {
-        if let Some(times) = self.lock().times.get_mut(&delivery) {
-            times.acknowledged_at = Some(OffsetDateTime::now_utc());
-        }
+        let now = OffsetDateTime::now_utc();
+        let mut ring = self.lock();
+        let times = ring.times.get_mut(&delivery);
+        let since_commit = times.map(|times| {
+            times.acknowledged_at = Some(now);
+            (now - times.committed_at).as_seconds_f64()
+        });
+        metrics::relay().announced(since_commit);
     }
 
     /// The route.

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use domain::DeliveryId;
+use observability::metrics;
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::Span;
@@ -109,6 +110,7 @@ impl Announcer {
                 _span: span,
             },
         );
+        metrics::relay().in_flight(self.in_flight.len());
         match self.merge.announce(record.endpoint, number, record, now) {
             Some(wake) => self.wake(wake),
             None => Ok(()),
@@ -151,6 +153,7 @@ impl Announcer {
         let number = self.next_number;
         self.next_number += 1;
         self.send(topics::WAKES, &wake.record, wakes_tag(number)?)?;
+        metrics::relay().wake_sent();
         self.wakes.insert(number, wake.stands_for);
         Ok(())
     }
@@ -179,6 +182,7 @@ impl Announcer {
                 }
             }
         }
+        metrics::relay().in_flight(self.in_flight.len());
         Ok(settled)
     }
 

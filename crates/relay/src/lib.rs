@@ -19,6 +19,7 @@ mod connection;
 mod contract_tests;
 mod error;
 mod keeper;
+mod lag;
 mod merge;
 mod parking;
 mod pgoutput;
@@ -36,7 +37,7 @@ use std::time::{Duration, Instant};
 
 pub use config::Config;
 pub use error::Error;
-use observability::{Health, serve_health};
+use observability::{Health, metrics, serve_health};
 pub use pgoutput::Unreadable;
 use store::Store;
 use tokio::net::TcpListener;
@@ -68,10 +69,16 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     let announced = Announced::default();
     let routes = health.routes().merge(announced.routes());
+    // Exposed from the start: a counter that begins with its first event hides it.
+    metrics::relay();
+    let store = Store::new(&config.database_url, "posthorn relay", CONNECTIONS_MAX)?;
+    let of_pool = store.clone();
+    metrics::pool(move || of_pool.pool_sizes());
+    tokio::spawn(lag::watch(config.kafka.clone(), shutdown.clone()));
     let sessions = Sessions {
         replication: connection::replication_config(&config.database_url, &config.slot)?,
         kafka: config.kafka,
-        store: Store::new(&config.database_url, "posthorn relay", CONNECTIONS_MAX)?,
+        store,
         announced,
         health,
     };

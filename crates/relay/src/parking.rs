@@ -31,6 +31,7 @@ pub(crate) async fn park(
         })
         .await?;
     if is_new {
+        observability::metrics::relay().parked();
         tracing::error!(
             from,
             position,

@@ -3,7 +3,7 @@
 //! Kafka first: a replication connection that cannot get rid of its rows would hold up a server
 //! that is asked to stop. A session ends with the first error, and leaves nothing behind.
 
-use observability::Health;
+use observability::{Health, metrics};
 use pgwire_replication::client::ReplicationClient;
 use pgwire_replication::config::ReplicationConfig;
 use store::Store;
@@ -42,6 +42,7 @@ impl Sessions {
             opened = self.open(unusable) => opened?,
         };
         self.health.ready("slot");
+        metrics::relay().session_begins();
         let slot = &self.replication.slot;
         tracing::info!(slot, kafka = self.kafka, "streaming");
         let keeper = Keeper::start(self.store.clone(), slot.clone());

@@ -5,6 +5,7 @@
 //! in one transaction, or nothing.
 
 mod attempts;
+mod backlog;
 mod endpoints;
 mod error;
 mod idempotency;
@@ -22,6 +23,7 @@ mod turn;
 mod visibility;
 
 pub use attempts::{ShownAttempt, ShownDelivery};
+pub use backlog::{Backlog, EndpointBacklog, SlotSize, Standings};
 pub use endpoints::{Endpoint, FIRST_SECRET_VERSION, NewEndpoint, SealedSecret};
 pub use error::StoreError;
 pub use idempotency::{Once, Write, Written};

@@ -4,6 +4,7 @@
 //! value stands here.
 
 mod commands;
+mod counted;
 mod endpoints;
 mod merchants;
 mod messages;
@@ -64,6 +65,7 @@ pub(crate) async fn serve(
         .trace_fn(|request| {
             span_of(request.uri().path().trim_start_matches('/'), request.headers())
         })
+        .layer(counted::Counted)
         .layer(MapResponseLayer::new(unreadable::blamed_rightly))
         .add_service(health)
         .add_service(reflection().build_v1().map_err(Error::Reflection)?)

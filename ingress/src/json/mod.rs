@@ -12,6 +12,8 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{MatchedPath, Path, Query, Request, State};
@@ -20,6 +22,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, Uri, header};
+use observability::{metrics, traceparent};
 use tracing::Instrument as _;
 
 pub(crate) use server::serve;
@@ -52,8 +55,13 @@ pub(crate) fn routes(operations: Operations) -> Router {
 
 async fn traced(request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let span = span_of(&format!("{} {path}", request.method()), request.headers());
-    next.run(request).instrument(span).await
+    let operation = format!("{} {path}", request.method());
+    let span = span_of(&operation, request.headers());
+    let (began, trace) = (Instant::now(), traceparent::of(&span));
+    let answer = next.run(request).instrument(span).await;
+    let code = answer.status().as_u16().to_string();
+    metrics::front("http", &operation, &code, began.elapsed(), trace.as_deref());
+    answer
 }
 
 async fn create_payment(

@@ -1,0 +1,162 @@
+//! Gauges that need somebody to look: what waits, how endpoints stand, the slot, Restate's backlog.
+//!
+//! Every worker looks, each at its own pace: a pause is at least 15 s and at least 20 times what the
+//! look took, so that it never costs more than a twentieth of one connection. Nothing waits for it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use observability::metrics::{Figure, Figures, figure};
+use serde_json::{Value, json};
+use store::{Backlog, Standings, Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::restate::{Http, RestateError};
+
+/// Shortest pause between two looks: what a scraper asks for in the usual interval.
+const PAUSE_MIN: Duration = Duration::from_secs(15);
+/// The pause is at least so many times what the look took.
+const PAUSE_FACTOR: u32 = 20;
+/// Kinds that are shown as 0 when there are none of them: an alert needs a series.
+const STATUSES: [&str; 5] =
+    ["active", "paused", "disabled_gone", "disabled_unwell", "disabled_operator"];
+const BREAKERS: [&str; 3] = ["closed", "open", "half_open"];
+const FAULTS: [&str; 7] = [
+    "blocked",
+    "secret",
+    "payload_unavailable",
+    "payload_missing",
+    "payload_too_large",
+    "payload_invalid",
+    "busy",
+];
+const INVOCATIONS: [&str; 6] =
+    ["pending", "scheduled", "ready", "running", "suspended", "backing-off"];
+
+/// Looks until `shutdown`.
+pub(crate) async fn run(store: Store, admin: Http, shutdown: CancellationToken) {
+    let figures = Figures::of_this_process();
+    loop {
+        let began = Instant::now();
+        match of_the_database(&store).await {
+            Ok(found) => figures.replace("database", found, began.elapsed()),
+            // The sweeper says so as well, more often; the figures grow old, which shows.
+            Err(error) => tracing::debug!(%error, "figures could not be looked up"),
+        }
+        let asked = Instant::now();
+        match of_restate(&admin).await {
+            Ok(found) => figures.replace("restate", found, asked.elapsed()),
+            Err(error) => tracing::debug!(%error, "Restate's backlog could not be looked up"),
+        }
+        let pause = PAUSE_MIN.max(began.elapsed() * PAUSE_FACTOR);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn of_the_database(store: &Store) -> Result<Vec<Figure>, StoreError> {
+    let mut found = backlog(&store.backlog().await?);
+    found.extend(standings(&store.standings().await?));
+    for slot in store.slot_sizes().await? {
+        found.push(figure::slot_lag(&slot.slot, float(slot.lag_bytes)));
+        found.push(figure::slot_retained(&slot.slot, float(slot.retained_bytes)));
+        found.push(figure::slot_active(&slot.slot, f64::from(u8::from(slot.active))));
+    }
+    found.push(figure::relay_lag(store.relay_lag_s().await?));
+    found.push(figure::parked(float(store.parked_count().await?)));
+    Ok(found)
+}
+
+fn backlog(backlog: &Backlog) -> Vec<Figure> {
+    let mut found = vec![
+        figure::deliveries("due", float(backlog.due)),
+        figure::deliveries("aside", float(backlog.aside)),
+        figure::deliveries("backoff", float(backlog.backoff)),
+        figure::deliveries("held", float(backlog.held)),
+        figure::oldest_due(backlog.oldest_due_s),
+        figure::oldest_waiting(backlog.oldest_waiting_s),
+    ];
+    for one in &backlog.most {
+        let (endpoint, waiting) = (one.endpoint.to_string(), float(one.waiting));
+        found.push(figure::endpoint_waiting(&endpoint, &one.merchant_id, waiting));
+    }
+    let all = backlog.due + backlog.aside + backlog.backoff + backlog.held;
+    let named: i64 = backlog.most.iter().map(|one| one.waiting).sum();
+    found.push(figure::endpoint_waiting("rest", "rest", float((all - named).max(0))));
+    for one in &backlog.oldest {
+        found.push(figure::endpoint_due_age(
+            &one.endpoint.to_string(),
+            &one.merchant_id,
+            one.due_s,
+        ));
+    }
+    found
+}
+
+fn standings(standings: &[Standings]) -> Vec<Figure> {
+    let mut statuses: BTreeMap<&str, i64> = STATUSES.map(|status| (status, 0)).into();
+    let mut breakers: BTreeMap<&str, i64> = BREAKERS.map(|state| (state, 0)).into();
+    let mut faults: BTreeMap<&str, i64> = FAULTS.map(|fault| (fault, 0)).into();
+    for kind in standings {
+        *statuses.entry(&kind.status).or_default() += kind.count;
+        *breakers.entry(&kind.breaker).or_default() += kind.count;
+        if !kind.fault.is_empty() {
+            *faults.entry(&kind.fault).or_default() += kind.count;
+        }
+    }
+    let statuses = statuses.iter().map(|(status, count)| figure::endpoints(status, float(*count)));
+    let breakers = breakers.iter().map(|(state, count)| figure::breakers(state, float(*count)));
+    let faults = faults.iter().map(|(fault, count)| figure::endpoints_stuck(fault, float(*count)));
+    statuses.chain(breakers).chain(faults).collect()
+}
+
+async fn of_restate(admin: &Http) -> Result<Vec<Figure>, RestateError> {
+    let by_status = "select status, count(1) as count from sys_invocation \
+                     where target_service_name = 'Endpoint' group by status";
+    let stuck = "select count(1) as count from state \
+                 where service_name = 'Endpoint' and key = 'stuck'";
+    let mut counts: BTreeMap<String, f64> =
+        INVOCATIONS.map(|status| (status.to_owned(), 0.0)).into();
+    for row in admin.query(by_status).await? {
+        let status = row["status"].as_str().unwrap_or_default().to_owned();
+        counts.insert(status, row["count"].as_f64().unwrap_or_default());
+    }
+    let mut found: Vec<Figure> =
+        counts.iter().map(|(status, count)| figure::restate_invocations(status, *count)).collect();
+    let rows = admin.query(stuck).await?;
+    let stuck = rows.first().and_then(|row| row["count"].as_f64()).unwrap_or_default();
+    found.push(figure::restate_stuck(stuck));
+    Ok(found)
+}
+
+impl Http {
+    /// Asks the admin API's SQL; the rows.
+    async fn query(&self, sql: &str) -> Result<Vec<Value>, RestateError> {
+        let mut answer = self.post("/query", &json!({ "query": sql })).await?;
+        Ok(match answer["rows"].take() {
+            Value::Array(rows) => rows,
+            _ => Vec::new(),
+        })
+    }
+}
+
+/// Counts of deliveries and bytes are far below where a float would round them.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+fn float(count: i64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_finds_a_series_while_there_is_nothing_to_alert_about() {
+        let found = format!("{:?}", standings(&[]));
+        for kind in ["disabled_gone", "half_open", "payload_missing"] {
+            assert!(found.contains(kind), "{kind} in {found}");
+        }
+    }
+}

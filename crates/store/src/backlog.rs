@@ -1,0 +1,243 @@
+//! How much waits, where, and since when; how endpoints stand; what PostgreSQL keeps for a slot.
+//!
+//! Read only, for the gauges of operators. What it costs follows what waits and how many endpoints
+//! there are, not history; whoever calls pauses in proportion. Names of endpoints leave here for a
+//! few only, the rest is summed up.
+
+use domain::EndpointId;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::{Store, StoreError};
+
+/// Endpoints that are named, of those with the most and of those with the oldest work.
+const NAMED_MAX: i32 = 20;
+
+/// What waits.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Backlog {
+    /// Could be sent now.
+    pub due: i64,
+    /// Refused, until their time comes.
+    pub aside: i64,
+    /// Their whole endpoint waits for its time.
+    pub backoff: i64,
+    /// Their endpoint is paused or disabled.
+    pub held: i64,
+    /// Seconds since what is due the longest became due.
+    pub oldest_due_s: f64,
+    /// Age of what waits the longest, in seconds.
+    pub oldest_waiting_s: f64,
+    /// The endpoints with the most that waits.
+    pub most: Vec<EndpointBacklog>,
+    /// The endpoints with the oldest due work.
+    pub oldest: Vec<EndpointBacklog>,
+}
+
+/// What waits at one endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndpointBacklog {
+    /// Which one.
+    pub endpoint: EndpointId,
+    /// Whose it is.
+    pub merchant_id: String,
+    /// How many deliveries wait.
+    pub waiting: i64,
+    /// Seconds since its oldest due work became due; 0 when none is.
+    pub due_s: f64,
+}
+
+/// How many endpoints stand how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standings {
+    /// `active`, `paused`, `disabled_` and why.
+    pub status: String,
+    /// `closed`, `open`, `half_open`.
+    pub breaker: String,
+    /// Code of the fault of ours that stands in the way; empty when none does.
+    pub fault: String,
+    /// How many.
+    pub count: i64,
+}
+
+/// What PostgreSQL keeps for a slot of this database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotSize {
+    /// The slot.
+    pub slot: String,
+    /// Somebody streams from it.
+    pub active: bool,
+    /// Bytes of WAL that its reader has not confirmed.
+    pub lag_bytes: i64,
+    /// Bytes of WAL that are kept for it.
+    pub retained_bytes: i64,
+}
+
+impl Store {
+    /// What waits.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let rows = sqlx::query(BACKLOG).bind(NAMED_MAX).fetch_all(&self.pool).await?;
+        let mut backlog = Backlog::default();
+        for row in &rows {
+            match row.try_get::<&str, _>("kind")? {
+                "most" => backlog.most.push(endpoint_of(row)?),
+                "oldest" => backlog.oldest.push(endpoint_of(row)?),
+                _ => {
+                    backlog.due = row.try_get("due")?;
+                    backlog.aside = row.try_get("aside")?;
+                    backlog.backoff = row.try_get("backoff")?;
+                    backlog.held = row.try_get("held")?;
+                    backlog.oldest_due_s = row.try_get("due_s")?;
+                    backlog.oldest_waiting_s = row.try_get("waiting_s")?;
+                }
+            }
+        }
+        Ok(backlog)
+    }
+
+    /// How many endpoints stand how.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn standings(&self) -> Result<Vec<Standings>, StoreError> {
+        sqlx::query(
+            "select
+                 case r.state #>> '{status,is}'
+                     when 'disabled' then 'disabled_' || (r.state #>> '{status,reason}')
+                     else coalesce(r.state #>> '{status,is}', 'active') end as status,
+                 case when r.state #>> '{breaker,is}' is distinct from 'open' then 'closed'
+                     when r.not_before > clock_timestamp() then 'open'
+                     else 'half_open' end as breaker,
+                 coalesce(r.state #>> '{fault,fault}', r.state #>> '{blocked,fault}', '') as fault,
+                 count(*) as count
+             from endpoint_runtime r
+             join endpoints e on e.id = r.endpoint_id and e.deleted_at is null
+             group by 1, 2, 3",
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Standings {
+                status: row.try_get("status")?,
+                breaker: row.try_get("breaker")?,
+                fault: row.try_get("fault")?,
+                count: row.try_get("count")?,
+            })
+        })
+        .collect()
+    }
+
+    /// What PostgreSQL keeps for each logical slot of this database.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn slot_sizes(&self) -> Result<Vec<SlotSize>, StoreError> {
+        sqlx::query(
+            "select slot_name::text as slot, active,
+                 pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint as lag_bytes,
+                 pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint as retained_bytes
+             from pg_replication_slots
+             where database = current_database() and restart_lsn is not null",
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(SlotSize {
+                slot: row.try_get("slot")?,
+                active: row.try_get("active")?,
+                lag_bytes: row.try_get::<i64, _>("lag_bytes")?.max(0),
+                retained_bytes: row.try_get::<i64, _>("retained_bytes")?.max(0),
+            })
+        })
+        .collect()
+    }
+
+    /// Age in seconds of the oldest delivery that waits and lies behind what the relay has
+    /// confirmed, to the second; 0 when there is none, or no relay was ever here.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn relay_lag_s(&self) -> Result<f64, StoreError> {
+        // An id is also a time: the primary key finds what is younger.
+        let row = sqlx::query(
+            "select coalesce(extract(epoch from clock_timestamp() - min(d.created_at)), 0)::float8
+             from deliveries d
+             where d.id > (select uuidv7_floor(max(p.committed_at) + interval '1 second')
+                 from relay_progress p)
+                 and d.created_at > (select max(p.committed_at) from relay_progress p)",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Records that lie parked.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn parked_count(&self) -> Result<i64, StoreError> {
+        let row = sqlx::query("select count(*) from parked_records").fetch_one(&self.pool).await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Connections to the database: used, idle, and how many there may be.
+    pub fn pool_sizes(&self) -> [u32; 3] {
+        let (size, idle) = (self.pool.size(), self.pool.num_idle());
+        let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(size);
+        [size - idle, idle, self.pool.options().get_max_connections()]
+    }
+}
+
+/// One pass over what waits, summed up by endpoint; then the sums, and the few that are named.
+const BACKLOG: &str = "
+    with each_one as (
+        select d.endpoint_id, d.merchant_id, d.created_at,
+            case when not r.may_send then 'held'
+                when r.not_before > clock_timestamp() then 'backoff'
+                when d.next_attempt_at > clock_timestamp() then 'aside'
+                else 'due' end as state,
+            greatest(d.created_at, d.next_attempt_at, r.not_before) as due_at
+        from deliveries d join endpoint_runtime r on r.endpoint_id = d.endpoint_id
+    ),
+    per_endpoint as materialized (
+        select endpoint_id, min(merchant_id) as merchant_id, count(*) as waiting,
+            count(*) filter (where state = 'due') as due,
+            count(*) filter (where state = 'aside') as aside,
+            count(*) filter (where state = 'backoff') as backoff,
+            count(*) filter (where state = 'held') as held,
+            min(created_at) as oldest,
+            min(due_at) filter (where state = 'due') as due_at
+        from each_one group by endpoint_id
+    ),
+    told as (
+        select *, greatest(coalesce(
+            extract(epoch from clock_timestamp() - due_at), 0), 0)::float8 as due_s
+        from per_endpoint
+    )
+    (select 'all' as kind, null::uuid as endpoint_id, null as merchant_id,
+        coalesce(sum(waiting), 0)::bigint as waiting, coalesce(sum(due), 0)::bigint as due,
+        coalesce(sum(aside), 0)::bigint as aside, coalesce(sum(backoff), 0)::bigint as backoff,
+        coalesce(sum(held), 0)::bigint as held, coalesce(max(due_s), 0) as due_s,
+        coalesce(extract(epoch from clock_timestamp() - min(oldest)), 0)::float8 as waiting_s
+    from told)
+    union all
+    (select 'most', endpoint_id, merchant_id, waiting, due, aside, backoff, held, due_s, 0
+    from told order by waiting desc, endpoint_id limit $1)
+    union all
+    (select 'oldest', endpoint_id, merchant_id, waiting, due, aside, backoff, held, due_s, 0
+    from told where due > 0 order by due_s desc, endpoint_id limit $1)";
+
+fn endpoint_of(row: &PgRow) -> Result<EndpointBacklog, StoreError> {
+    Ok(EndpointBacklog {
+        endpoint: row.try_get::<Uuid, _>("endpoint_id")?.into(),
+        merchant_id: row.try_get("merchant_id")?,
+        waiting: row.try_get("waiting")?,
+        due_s: row.try_get("due_s")?,
+    })
+}
