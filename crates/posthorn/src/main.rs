@@ -15,6 +15,7 @@ mod secrets;
 mod status;
 mod up;
 mod webhook;
+mod why;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ enum Command {
     Bench(bench::Config),
     /// What became of a delivery.
     Delivery(delivery_show::DeliveryArgs),
+    /// What became of a payment, an event or a delivery, and what happens next.
+    Why(why::WhyArgs),
     /// Tell an endpoint something, or ask where it stands.
     Endpoint(endpoint::EndpointArgs),
     /// Records that could not be understood.
@@ -110,6 +113,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Register(config) => register::register(&config).await,
         Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),
         Command::Delivery(args) => delivery_show::delivery(&args).await,
+        Command::Why(args) => why::why(&args).await,
         Command::Endpoint(args) => endpoint::endpoint(&args).await,
         Command::Parked(args) => parked::parked(&args).await,
         Command::Guard(args) => guard::guard(&args),

@@ -21,6 +21,7 @@ mod secrets;
 mod timeline;
 mod turn;
 mod visibility;
+mod why;
 
 pub use attempts::{ShownAttempt, ShownDelivery};
 pub use backlog::{Backlog, EndpointBacklog, SlotSize, Standings};

@@ -11,6 +11,7 @@ mod policy;
 mod server;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::time::Instant;
 
@@ -47,6 +48,7 @@ pub(crate) fn routes(operations: Operations) -> Router {
         .route("/v1/merchants", post(create_merchant))
         .merge(endpoints::routes())
         .merge(commands::routes())
+        .route("/v1/why/{id}", get(why::why))
         .method_not_allowed_fallback(async || Refusal::NoSuchMethod)
         .layer(middleware::from_fn(traced))
         .fallback(async || Refusal::NoSuchPath)

@@ -148,7 +148,7 @@ fn after(since: OffsetDateTime, at: OffsetDateTime) -> String {
     format!(" after {}", span(between(since, at)))
 }
 
-fn cause_in_words(cause: Unwell) -> String {
+pub(super) fn cause_in_words(cause: Unwell) -> String {
     match cause {
         Unwell::Dns => "its name cannot be resolved".to_owned(),
         Unwell::Connect => "no connection".to_owned(),
@@ -159,7 +159,7 @@ fn cause_in_words(cause: Unwell) -> String {
     }
 }
 
-fn fault_in_words(fault: Fault) -> String {
+pub(super) fn fault_in_words(fault: Fault) -> String {
     match fault {
         Fault::Blocked => "its address is not one that may be reached",
         Fault::Secret => "no secret of it could be opened",
@@ -173,14 +173,14 @@ fn fault_in_words(fault: Fault) -> String {
 }
 
 /// `2026-01-05 12:00:07`: to the second, in UTC, as people read it.
-fn clock(at: OffsetDateTime) -> String {
+pub(super) fn clock(at: OffsetDateTime) -> String {
     let at = at.to_offset(time::UtcOffset::UTC);
     let (h, m, s) = at.time().as_hms();
     format!("{} {h:02}:{m:02}:{s:02}", at.date())
 }
 
 /// The two largest units of a duration: `3 d 4 h`, `2 min 10 s`, `0 s`.
-fn span(duration: Duration) -> String {
+pub(super) fn span(duration: Duration) -> String {
     let total = duration.as_secs();
     let parts = [
         (total / 86_400, "d"),

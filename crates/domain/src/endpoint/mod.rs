@@ -21,6 +21,7 @@ mod settle;
 mod state;
 mod time_between;
 mod walk;
+mod why;
 mod window;
 
 pub use backoff::Backoff;
@@ -37,4 +38,5 @@ pub use state::{
     Block, Breaker, EndpointState, FaultSpan, Ramp, STATE_SCHEMA_VERSION, Status, UnwellSpan,
 };
 pub use walk::Walk;
+pub use why::{Asked, DeliveryStory, Ended, LastAttempt, NotAsked, Subject, Why};
 pub use window::Window;

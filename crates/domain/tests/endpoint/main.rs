@@ -8,3 +8,4 @@ mod operators;
 mod orders;
 mod poison;
 mod random_runs;
+mod why;

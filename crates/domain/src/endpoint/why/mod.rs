@@ -1,0 +1,193 @@
+//! Why a delivery is where it is, and what will happen next: plain sentences for whoever asks.
+//!
+//! What is known of a delivery, of its endpoint and of the time comes in; a headline, more
+//! sentences and the time of the next step come out. Nothing is decided here: it says what the
+//! rules have decided. What it says is for people; programs read `Why::is` and `Why::next_at`.
+
+mod words;
+
+use std::str::FromStr;
+
+use time::OffsetDateTime;
+
+use self::words::{no_delivery, no_payment, of_delivery, of_endpoint};
+use super::EndpointState;
+use crate::{DeliveryId, EndpointId, EventId, PaymentId};
+
+/// What is known of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryStory {
+    /// Which one.
+    pub delivery: DeliveryId,
+    /// Its event.
+    pub event: EventId,
+    /// What kind of event that is.
+    pub event_type: String,
+    /// What it is about.
+    pub object_id: String,
+    /// Where it goes.
+    pub endpoint: EndpointId,
+    /// When its row was written.
+    pub written_at: OffsetDateTime,
+    /// How it ended; none while it waits.
+    pub ended: Option<Ended>,
+    /// Requests made so far.
+    pub attempts: u32,
+    /// It stepped aside until then.
+    pub next_attempt_at: Option<OffsetDateTime>,
+    /// How many are in line before it.
+    pub ahead: u32,
+    /// Its last attempt.
+    pub last: Option<LastAttempt>,
+    /// Where its endpoint stands; none when that was deleted.
+    pub state: Option<EndpointState>,
+    /// Its trace.
+    pub trace: Option<String>,
+}
+
+/// How a delivery ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// `delivered`, `exhausted` or `cancelled`.
+    pub state: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: OffsetDateTime,
+}
+
+/// The last attempt of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastAttempt {
+    /// When it began.
+    pub at: OffsetDateTime,
+    /// The outcome's class.
+    pub class: String,
+    /// The HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// What the delivery client said of it.
+    pub sentence: Option<String>,
+}
+
+/// What somebody may ask about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// All that became of a payment.
+    Payment(PaymentId),
+    /// An event's deliveries.
+    Event(EventId),
+    /// One delivery.
+    Delivery(DeliveryId),
+    /// An endpoint as a whole.
+    Endpoint(EndpointId),
+}
+
+/// Why a text is nothing that can be asked about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this is no id: expected pay_, evt_, dlv_ or ep_ followed by a UUID, such as \
+     pay_01890a5d-ac96-774b-bcce-b302099a8057"
+)]
+pub struct NotAsked;
+
+impl FromStr for Asked {
+    type Err = NotAsked;
+
+    fn from_str(text: &str) -> Result<Self, NotAsked> {
+        text.parse()
+            .map(Self::Payment)
+            .or_else(|_| text.parse().map(Self::Event))
+            .or_else(|_| text.parse().map(Self::Delivery))
+            .or_else(|_| text.parse().map(Self::Endpoint))
+            .map_err(|_| NotAsked)
+    }
+}
+
+/// One thing that an answer is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The database does not have this payment.
+    NoPayment(PaymentId),
+    /// An event for which no endpoint had asked.
+    NoDelivery {
+        /// Which one.
+        event: EventId,
+        /// What kind.
+        event_type: String,
+        /// Whose it is.
+        merchant_id: String,
+        /// When it occurred.
+        at: OffsetDateTime,
+    },
+    /// A delivery.
+    Delivery(Box<DeliveryStory>),
+    /// An endpoint.
+    Endpoint {
+        /// Which one.
+        endpoint: EndpointId,
+        /// Where it stands.
+        state: Box<EndpointState>,
+        /// How many deliveries wait; 10001: more than 10000.
+        waiting: u32,
+    },
+}
+
+impl Subject {
+    /// Its id.
+    pub fn id(&self) -> String {
+        match self {
+            Self::NoPayment(id) => id.to_string(),
+            Self::NoDelivery { event, .. } => event.to_string(),
+            Self::Delivery(story) => story.delivery.to_string(),
+            Self::Endpoint { endpoint, .. } => endpoint.to_string(),
+        }
+    }
+
+    /// The endpoint that it is about, if it is about one that may still have to do with it.
+    pub fn endpoint(&self) -> Option<EndpointId> {
+        match self {
+            Self::NoPayment(_) | Self::NoDelivery { .. } => None,
+            Self::Delivery(story) => story.ended.is_none().then_some(story.endpoint),
+            Self::Endpoint { endpoint, .. } => Some(*endpoint),
+        }
+    }
+
+    /// The answer. `stuck`: what stands in the way of its endpoint's slices on our side, as
+    /// Restate's copy has it.
+    pub fn why(&self, stuck: Option<&str>, now: OffsetDateTime) -> Why {
+        match self {
+            Self::NoPayment(payment) => no_payment(*payment),
+            Self::NoDelivery { event_type, merchant_id, at, .. } => {
+                no_delivery(event_type, merchant_id, *at)
+            }
+            Self::Delivery(story) => of_delivery(story, stuck, now),
+            Self::Endpoint { endpoint, state, waiting } => {
+                of_endpoint(*endpoint, state, *waiting, stuck, now)
+            }
+        }
+    }
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// A stable word: `delivered`, `exhausted`, `cancelled`, `paused`, `disabled`, `deleted`,
+    /// `stuck`, `unwell`, `blocked`, `aside`, `in_line`, `forgotten`, `well`, `no_endpoint`,
+    /// `unknown`.
+    pub is: &'static str,
+    /// The sentences, the most important one first.
+    pub sentences: Vec<String>,
+    /// When something happens by itself; none: never, or at once.
+    pub next_at: Option<OffsetDateTime>,
+}
+
+impl Why {
+    fn new(is: &'static str, sentence: String, next_at: Option<OffsetDateTime>) -> Self {
+        Self { is, sentences: vec![sentence], next_at }
+    }
+
+    fn and(mut self, sentence: impl Into<String>) -> Self {
+        self.sentences.push(sentence.into());
+        self
+    }
+}

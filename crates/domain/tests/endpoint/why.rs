@@ -1,0 +1,204 @@
+//! What people are told of a delivery: one sentence for each thing that can be the matter.
+
+use domain::endpoint::{
+    Asked, Block, Breaker, DeliveryStory, DisabledReason, Ended, EndpointState, FaultSpan,
+    LastAttempt, Status, Subject, UnwellSpan, Why,
+};
+use domain::{DeliveryId, EndpointId, Fault, PaymentId, Unwell};
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+const NOW: OffsetDateTime = datetime!(2026-01-05 12:00 UTC);
+
+fn ago(seconds: i64) -> OffsetDateTime {
+    NOW - Duration::seconds(seconds)
+}
+
+fn story(state: EndpointState) -> DeliveryStory {
+    DeliveryStory {
+        delivery: DeliveryId::from(Uuid::from_u128(1)),
+        event: Uuid::from_u128(2).into(),
+        event_type: "payment.succeeded".to_owned(),
+        object_id: "pay_1".to_owned(),
+        endpoint: EndpointId::from(Uuid::from_u128(3)),
+        written_at: ago(840),
+        ended: None,
+        attempts: 0,
+        next_attempt_at: None,
+        ahead: 3,
+        last: None,
+        state: Some(state),
+        trace: None,
+    }
+}
+
+fn why(story: DeliveryStory) -> Why {
+    Subject::Delivery(Box::new(story)).why(None, NOW)
+}
+
+fn attempt(class: &str, status: u16) -> LastAttempt {
+    let sentence = Some("said so".to_owned());
+    LastAttempt { at: ago(20), class: class.to_owned(), status: Some(status), sentence }
+}
+
+fn unwell() -> EndpointState {
+    EndpointState {
+        breaker: Breaker::Open { since: ago(600) },
+        unwell: Some(UnwellSpan {
+            since: ago(840),
+            consecutive: 6,
+            last_at: ago(20),
+            until: None,
+            cause: Unwell::Status(503),
+        }),
+        not_before: Some(NOW + Duration::seconds(130)),
+        ..EndpointState::default()
+    }
+}
+
+#[test]
+fn behind_an_endpoint_that_is_unwell_it_says_what_how_long_who_is_ahead_and_when() {
+    let told =
+        why(DeliveryStory { last: Some(attempt("unwell", 503)), attempts: 6, ..story(unwell()) });
+    assert_eq!(told.is, "unwell");
+    assert_eq!(told.next_at, Some(NOW + Duration::seconds(130)));
+    assert_eq!(
+        told.sentences,
+        [
+            "waiting: the endpoint has been unwell for 14 min (it answers 503, 6 in a row); the \
+             breaker is open, next probe in 2 min 10 s; 3 deliveries ahead",
+            "attempt 6, 20 s before: unwell, status 503: said so",
+        ]
+    );
+}
+
+#[test]
+fn a_pause_is_ended_by_a_person_and_it_says_how() {
+    let paused =
+        EndpointState { status: Status::Paused { since: ago(7_200) }, ..EndpointState::default() };
+    let told = why(story(paused));
+    assert_eq!((told.is, told.next_at), ("paused", None));
+    assert!(told.sentences[0].contains("paused for 2 h"), "{told:?}");
+    assert!(told.sentences[0].contains("posthorn endpoint resume ep_"), "{told:?}");
+}
+
+#[test]
+fn a_disabled_endpoint_is_told_with_its_reason_and_only_an_unwell_one_has_a_probe() {
+    for (reason, part, has_probe) in [
+        (DisabledReason::Gone, "answered 410", false),
+        (DisabledReason::Operator, "by an operator", false),
+        (DisabledReason::Unwell, "its daily probe comes in 2 min 10 s", true),
+    ] {
+        let status = Status::Disabled { reason, since: ago(60) };
+        let told = why(story(EndpointState { status, ..unwell() }));
+        assert_eq!((told.is, told.next_at.is_some()), ("disabled", has_probe), "{told:?}");
+        assert!(told.sentences[0].contains(part), "{told:?}");
+        assert!(told.sentences[0].contains("posthorn endpoint enable ep_"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_fault_of_ours_is_called_ours() {
+    let fault = FaultSpan { since: ago(90), consecutive: 4, fault: Fault::PayloadUnavailable };
+    let not_before = Some(NOW + Duration::seconds(40));
+    let told = why(story(EndpointState { fault: Some(fault), not_before, ..Default::default() }));
+    assert_eq!((told.is, told.next_at), ("stuck", not_before));
+    assert!(told.sentences[0].contains("a fault on our side for 1 min 30 s: the data service"));
+    let stuck = Subject::Delivery(Box::new(story(EndpointState::default())))
+        .why(Some("the database is away"), NOW);
+    assert_eq!(stuck.is, "stuck");
+    assert!(stuck.sentences[0].contains("our side is stuck: the database is away"), "{stuck:?}");
+}
+
+#[test]
+fn one_that_was_refused_comes_back_by_its_own_schedule() {
+    let told = why(DeliveryStory {
+        attempts: 2,
+        next_attempt_at: Some(NOW + Duration::minutes(5)),
+        last: Some(attempt("refused", 404)),
+        ..story(EndpointState::default())
+    });
+    assert_eq!(told.is, "aside");
+    assert!(told.sentences[0].ends_with("others go on meanwhile; attempt 3 in 5 min"), "{told:?}");
+}
+
+#[test]
+fn behind_one_that_blocks_a_strict_line_it_names_that_one() {
+    let delivery = DeliveryId::from(Uuid::from_u128(9));
+    let blocked = Some(Block { delivery, since: ago(300), fault: None });
+    let told = why(story(EndpointState { blocked, ..EndpointState::default() }));
+    assert_eq!(told.is, "blocked");
+    assert!(told.sentences[0].contains(&delivery.to_string()), "{told:?}");
+}
+
+#[test]
+fn in_line_is_nothing_special_and_forgotten_is() {
+    let told = why(story(EndpointState::default()));
+    assert_eq!(told.sentences, ["waiting: in line, 3 deliveries ahead"]);
+    let told = why(DeliveryStory { ahead: 0, ..story(EndpointState::default()) });
+    assert_eq!(told.is, "forgotten");
+    let fresh = DeliveryStory { ahead: 0, written_at: ago(1), ..story(EndpointState::default()) };
+    assert_eq!(why(fresh).sentences, ["waiting: the next one to be sent"]);
+    let deleted = DeliveryStory { state: None, ..story(EndpointState::default()) };
+    assert_eq!(why(deleted).is, "deleted");
+}
+
+#[test]
+fn what_is_over_says_how_and_what_can_still_be_done() {
+    let over = |state: &str, reason: &str| {
+        let ended =
+            Some(Ended { state: state.to_owned(), reason: reason.to_owned(), at: ago(839) });
+        let last = Some(attempt("delivered", 204));
+        why(DeliveryStory { ended, last, attempts: 1, ..story(EndpointState::default()) })
+    };
+    let delivered = over("delivered", "accepted");
+    assert_eq!(
+        delivered.sentences,
+        [
+            "delivered at 2026-01-05 11:46:01 by 1 attempt, 1 s after it was written: it answered 204"
+        ]
+    );
+    for (reason, part) in
+        [("refused", "schedule was used up"), ("unwell", "whole span"), ("expired", "too long")]
+    {
+        let told = over("exhausted", reason);
+        assert!(told.sentences[0].contains(part), "{told:?}");
+        assert!(told.sentences[2].contains("posthorn endpoint redeliver ep_"), "{told:?}");
+    }
+    let cancelled = over("cancelled", "skipped");
+    assert!(cancelled.sentences[0].starts_with("skipped by an operator"), "{cancelled:?}");
+}
+
+#[test]
+fn what_there_is_not_is_said_and_what_is_no_id_is_refused() {
+    let payment = PaymentId::from(Uuid::from_u128(7));
+    let told = Subject::NoPayment(payment).why(None, NOW);
+    assert_eq!(told.is, "unknown");
+    assert!(told.sentences[0].contains("rolled back"), "{told:?}");
+    let nobody = Subject::NoDelivery {
+        event: Uuid::from_u128(2).into(),
+        event_type: "payment.failed".to_owned(),
+        merchant_id: "demo".to_owned(),
+        at: NOW,
+    };
+    assert_eq!(nobody.why(None, NOW).is, "no_endpoint");
+    assert_eq!(payment.to_string().parse(), Ok(Asked::Payment(payment)));
+    for bad in ["", "pay_", "pay_1", "att_00000000-0000-0000-0000-000000000001", "PAY_x"] {
+        assert!(bad.parse::<Asked>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn an_endpoint_says_what_waits_for_it() {
+    let endpoint = EndpointId::from(Uuid::from_u128(3));
+    let of = |state: EndpointState, waiting| {
+        Subject::Endpoint { endpoint, state: Box::new(state), waiting }.why(None, NOW)
+    };
+    assert_eq!(
+        of(EndpointState::default(), 0).sentences,
+        ["nothing stands in the way: nothing waits for it"]
+    );
+    let told = of(unwell(), 10_001);
+    assert!(told.sentences[0].ends_with("more than 10000 deliveries wait"), "{told:?}");
+}

@@ -1,0 +1,179 @@
+//! What is known of a delivery, of an event, of all that became of a payment: for people who ask.
+//!
+//! Read only, by ids and indexes alone; several reads that need not be of one moment.
+
+use domain::EndpointId;
+use domain::endpoint::{Asked, DeliveryStory, Ended, EndpointState, LastAttempt, Subject};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{Standing, Store, StoreError};
+
+/// Deliveries that are told of one event, and events of one object; who has more sees the first.
+const TOLD_MAX: i64 = 100;
+
+/// What is told of a delivery; `$chosen` picks the rows of `deliveries` and `finished_deliveries`.
+macro_rules! stories {
+    ($waiting:literal, $finished:literal) => {
+        concat!(
+            "select d.id, d.event_id, d.event_type, d.object_id, d.endpoint_id, d.traceparent,
+                 d.created_at, d.attempts, d.next_attempt_at, d.state, d.reason, d.finished_at,
+                 case when e.deleted_at is null then r.state end as endpoint_state,
+                 case when d.state is null then (select count(*) from (
+                     select from deliveries o where o.endpoint_id = d.endpoint_id
+                         and o.next_attempt_at is null and o.sequence < d.sequence
+                     limit 10001) counted) else 0 end as ahead,
+                 a.started_at, a.class, a.status, a.detail ->> 'sentence' as sentence
+             from (
+                 select id, sequence, event_id, event_type, object_id, endpoint_id, traceparent,
+                     created_at, attempts, next_attempt_at, null as state, null as reason,
+                     null::timestamptz as finished_at
+                 from deliveries where ",
+            $waiting,
+            "    union all
+                 select id, sequence, event_id, event_type, object_id, endpoint_id, traceparent,
+                     created_at, attempts, null, state, reason, finished_at
+                 from finished_deliveries where ",
+            $finished,
+            ") d
+             left join endpoints e on e.id = d.endpoint_id
+             left join endpoint_runtime r on r.endpoint_id = d.endpoint_id
+             left join lateral (select * from attempts a where a.delivery_id = d.id
+                 order by a.number desc limit 1) a on true
+             order by d.id limit $2"
+        )
+    };
+}
+
+impl Store {
+    /// What is known of what is `asked` about, and when; empty when there is no such thing.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn why(&self, asked: Asked) -> Result<(Vec<Subject>, OffsetDateTime), StoreError> {
+        let subjects = match asked {
+            Asked::Payment(payment) => {
+                let mut subjects = Vec::new();
+                for event in self.events_where(OF_OBJECT, payment.to_string()).await? {
+                    subjects.extend(self.of_event(event).await?);
+                }
+                if subjects.is_empty() {
+                    subjects.push(Subject::NoPayment(payment));
+                }
+                subjects
+            }
+            Asked::Event(event) => match self.events_where(OF_ID, event.uuid()).await?.pop() {
+                Some(event) => self.of_event(event).await?,
+                None => Vec::new(),
+            },
+            Asked::Delivery(delivery) => self.stories(OF_DELIVERY, delivery.uuid()).await?,
+            Asked::Endpoint(endpoint) => {
+                let standing = self.standing(endpoint).await?.into_iter();
+                standing.map(|standing| endpoint_of(endpoint, &standing)).collect()
+            }
+        };
+        let now =
+            sqlx::query("select clock_timestamp()").fetch_one(&self.pool).await?.try_get(0)?;
+        Ok((subjects, now))
+    }
+
+    async fn of_event(&self, event: Event) -> Result<Vec<Subject>, StoreError> {
+        let stories = self.stories(OF_EVENT, event.id).await?;
+        if !stories.is_empty() {
+            return Ok(stories);
+        }
+        let Event { id, event_type, merchant_id, at } = event;
+        Ok(vec![Subject::NoDelivery { event: id.into(), event_type, merchant_id, at }])
+    }
+
+    async fn stories(&self, sql: &'static str, id: Uuid) -> Result<Vec<Subject>, StoreError> {
+        let rows = sqlx::query(sql).bind(id).bind(TOLD_MAX).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok(Subject::Delivery(Box::new(story_of(row)?)))).collect()
+    }
+
+    async fn events_where<'q, T>(
+        &self,
+        sql: &'static str,
+        value: T,
+    ) -> Result<Vec<Event>, StoreError>
+    where
+        T: 'q + Send + sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let rows = sqlx::query(sql).bind(value).bind(TOLD_MAX).fetch_all(&self.pool).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Event {
+                    id: row.try_get("id")?,
+                    event_type: row.try_get("event_type")?,
+                    merchant_id: row.try_get("merchant_id")?,
+                    at: row.try_get("occurred_at")?,
+                })
+            })
+            .collect()
+    }
+}
+
+const OF_OBJECT: &str = "select id, event_type, merchant_id, occurred_at from domain_events
+    where object_id = $1 order by id limit $2";
+const OF_ID: &str = "select id, event_type, merchant_id, occurred_at from domain_events
+    where id = $1 limit $2";
+const OF_DELIVERY: &str = stories!("id = $1", "id = $1");
+/// A delivery's id is drawn in the statement that wrote its event, so its time is known: the
+/// primary key finds what waits. A statement is cut off long before ten minutes.
+const OF_EVENT: &str = stories!(
+    "event_id = $1
+        and id >= uuidv7_floor((select occurred_at - interval '1 second'
+            from domain_events where id = $1))
+        and id < uuidv7_floor((select occurred_at + interval '10 minutes'
+            from domain_events where id = $1))",
+    "event_id = $1"
+);
+
+struct Event {
+    id: Uuid,
+    event_type: String,
+    merchant_id: String,
+    at: OffsetDateTime,
+}
+
+fn endpoint_of(endpoint: EndpointId, standing: &Standing) -> Subject {
+    let waiting = u32::try_from(standing.waiting).unwrap_or(0);
+    Subject::Endpoint { endpoint, state: Box::new(standing.state), waiting }
+}
+
+fn story_of(row: &PgRow) -> Result<DeliveryStory, StoreError> {
+    let ended = row.try_get::<Option<String>, _>("state")?.map(|state| {
+        Ok::<_, StoreError>(Ended {
+            state,
+            reason: row.try_get("reason")?,
+            at: row.try_get("finished_at")?,
+        })
+    });
+    let last = row.try_get::<Option<OffsetDateTime>, _>("started_at")?.map(|at| {
+        Ok::<_, StoreError>(LastAttempt {
+            at,
+            class: row.try_get("class")?,
+            status: row.try_get::<Option<i32>, _>("status")?.and_then(|s| u16::try_from(s).ok()),
+            sentence: row.try_get("sentence")?,
+        })
+    });
+    let traceparent: Option<String> = row.try_get("traceparent")?;
+    Ok(DeliveryStory {
+        delivery: row.try_get::<Uuid, _>("id")?.into(),
+        event: row.try_get::<Uuid, _>("event_id")?.into(),
+        event_type: row.try_get("event_type")?,
+        object_id: row.try_get("object_id")?,
+        endpoint: row.try_get::<Uuid, _>("endpoint_id")?.into(),
+        written_at: row.try_get("created_at")?,
+        ended: ended.transpose()?,
+        attempts: u32::try_from(row.try_get::<i32, _>("attempts")?).unwrap_or(0),
+        next_attempt_at: row.try_get("next_attempt_at")?,
+        ahead: u32::try_from(row.try_get::<i64, _>("ahead")?).unwrap_or(u32::MAX),
+        last: last.transpose()?,
+        state: row.try_get::<Option<Json<EndpointState>>, _>("endpoint_state")?.map(|Json(s)| s),
+        trace: traceparent.and_then(|text| text.split('-').nth(1).map(str::to_owned)),
+    })
+}
