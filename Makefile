@@ -9,7 +9,7 @@ POSTHORN := target/release/posthorn
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test bench fuzz status fmt build prerequisites clean
+.PHONY: help up test bench fuzz jaeger status fmt build prerequisites clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -32,6 +32,9 @@ bench: build ## Load against the `make up` that runs, such as ARGS="--rate 200 -
 
 status: build ## What `make up` runs
 	@$(POSTHORN) status $(ARGS)
+
+jaeger: ## Build Jaeger itself into the parts folder, once: `make up` then uses it
+	@scripts/jaeger
 
 fuzz: ## A minute of random URLs and addresses for the guard's parsers, from the corpus that is kept
 	POSTHORN_FUZZ_SECONDS=60 cargo test --workspace --test fuzz

@@ -48,6 +48,8 @@ enum Command {
     DataService(RoleArgs<data_service::Config>),
     /// The simulator role: merchants that answer as they are told.
     Simulator(RoleArgs<simulator::Config>),
+    /// The traces role: takes spans by OTLP and shows them in Jaeger's user interface.
+    Traces(RoleArgs<traces::Config>),
     /// Bring the database's schema up to date.
     Migrate(migrate::MigrateArgs),
     /// Make the worker, Kafka and the one subscription known to Restate; what is known stays.
@@ -109,6 +111,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Worker(args) => role::run("worker", args, actors::run).await,
         Command::DataService(args) => role::run("data-service", args, data_service::run).await,
         Command::Simulator(args) => role::run("simulator", args, simulator::run).await,
+        Command::Traces(args) => role::run("traces", args, traces::run).await,
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Register(config) => register::register(&config).await,
         Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),

@@ -7,6 +7,7 @@
 mod demo;
 mod plan;
 mod roles;
+mod tracing_to;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -21,12 +22,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::plan::Plan;
 pub(crate) use self::roles::ROLES;
+use self::tracing_to::TracingTo;
 use crate::register;
 
 /// The schema is brought up to date by one statement at a time.
 const MIGRATE_CONNECTIONS: u32 = 1;
-/// All of it is stopped within 15 s; the parts' own limits add up to 12.
-const PARTS_IN_ORDER_OF_STOP: [&str; 3] = ["restate", "kafka", "postgres"];
+/// What the other roles stand on, together or one after the other: all of it is stopped within 15 s;
+/// the limits add up to 12. Who takes traces hears the last of the others.
+const ORDER_OF_STOP: [&[&str]; 3] =
+    [&["restate"], &[TracingTo::ROLE, "jaeger", "kafka"], &["postgres"]];
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
@@ -52,9 +56,16 @@ pub(crate) struct UpArgs {
     /// Networks, besides public ones, in which merchants may be: this is for development.
     #[arg(long, env = "POSTHORN_ALLOW_NETWORKS", default_value = "127.0.0.0/8,::1/128")]
     allow_networks: String,
-    /// Where traces go, by OTLP over gRPC, such as http://127.0.0.1:4317. None: no traces.
+    /// Where traces go, by OTLP over gRPC, such as http://127.0.0.1:4317. None: to a part or a role
+    /// of this stack, with Jaeger's user interface.
     #[arg(long, env = "POSTHORN_OTLP_ENDPOINT")]
     otlp_endpoint: Option<String>,
+    /// Share of new traces that are kept, 0 to 1.
+    #[arg(long, env = "POSTHORN_TRACE_RATIO", default_value_t = 1.0, value_name = "SHARE")]
+    trace_ratio: f64,
+    /// Make no traces.
+    #[arg(long, env = "POSTHORN_NO_TRACES", conflicts_with = "otlp_endpoint")]
+    no_traces: bool,
 }
 
 /// A stack while it runs.
@@ -94,7 +105,7 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
 
 impl Stack {
     async fn bring_up(&self) -> anyhow::Result<()> {
-        tokio::try_join!(self.postgres(), self.kafka(), self.restate())?;
+        tokio::try_join!(self.postgres(), self.kafka(), self.restate(), self.jaeger())?;
         self.plan.dir.write_environment(&self.plan.environment())?;
         if !self.plan.args.no_roles {
             self.roles().await?;
@@ -140,9 +151,16 @@ impl Stack {
         Ok(())
     }
 
+    async fn jaeger(&self) -> anyhow::Result<()> {
+        if let TracingTo::Jaeger(jaeger) = &self.plan.tracing_to {
+            self.supervisor.start(jaeger.prepare()?).await?;
+        }
+        Ok(())
+    }
+
     async fn roles(&self) -> anyhow::Result<()> {
         let mut starting = tokio::task::JoinSet::new();
-        for role in &ROLES {
+        for role in self.plan.roles() {
             starting.spawn(self.supervisor.start(role.service(&self.plan)?));
         }
         while let Some(started) = starting.join_next().await {
@@ -177,9 +195,10 @@ impl Stack {
         let why = if shutdown.is_cancelled() { "Stopping." } else { "It did not start: stopping." };
         self.progress.print(&format!("\n{why} (Once more: at once.)"));
         let begun = self.progress.elapsed();
-        self.supervisor.stop(&ROLES.map(|role| role.name)).await;
-        for part in PARTS_IN_ORDER_OF_STOP {
-            self.supervisor.stop(&[part]).await;
+        let roles = ROLES.map(|role| role.name).into_iter().filter(|name| *name != TracingTo::ROLE);
+        self.supervisor.stop(&roles.collect::<Vec<_>>()).await;
+        for together in ORDER_OF_STOP {
+            self.supervisor.stop(together).await;
         }
         let took = self.progress.elapsed().saturating_sub(begun).as_secs_f64();
         self.progress.print(&format!("Everything is stopped after {took:.1} s."));

@@ -1,4 +1,5 @@
-//! Local PostgreSQL, Kafka and Restate: found or fetched, configured, started, watched, stopped.
+//! Local PostgreSQL, Kafka, Restate and, if it was built, Jaeger: found or fetched, configured,
+//! started, watched, stopped.
 //!
 //! A part's file knows what is particular about it and ends in a [`Service`]: what to run, when it
 //! is ready, how it is stopped. `supervise` runs services, whatever they are, so `up` runs our own
@@ -13,6 +14,7 @@ mod dev_null;
 mod error;
 pub mod exec;
 mod fetch;
+mod jaeger;
 mod kafka;
 mod launch;
 mod leftovers;
@@ -28,6 +30,7 @@ mod supervise;
 mod template;
 
 pub use error::StackError;
+pub use jaeger::Jaeger;
 pub use kafka::Kafka;
 pub use launch::Launch;
 pub use leftovers::wait_until_gone;

@@ -36,6 +36,8 @@ pub struct Ports {
     pub worker: u16,
     pub relay_health: u16,
     pub worker_health: u16,
+    pub traces: u16,
+    pub otlp: u16,
 }
 
 impl Default for Ports {
@@ -54,6 +56,8 @@ impl Default for Ports {
             worker: 9080,
             relay_health: 9101,
             worker_health: 9102,
+            traces: 16686,
+            otlp: 4317,
         }
     }
 }
@@ -157,13 +161,14 @@ impl Ports {
         serde_json::from_value(value).map_err(|_| refuse())
     }
 
-    /// Looks whether every port is free now.
+    /// Looks whether every port is free now, but the `unused`, by name.
     ///
     /// # Errors
     /// The first that is taken, or given twice.
-    pub fn check_free(&self) -> Result<(), PortsError> {
+    pub fn check_free(&self, unused: &[&str]) -> Result<(), PortsError> {
         let mut seen: BTreeMap<u16, String> = BTreeMap::new();
-        for (name, port) in self.named() {
+        let used = self.named().into_iter().filter(|(name, _)| !unused.contains(&&**name));
+        for (name, port) in used {
             if let Some(first) = seen.insert(port, name.clone()) {
                 return Err(PortsError::Twice { port, first, second: name });
             }
@@ -228,6 +233,8 @@ impl Ports {
             worker: block + 11,
             relay_health: block + 12,
             worker_health: block + 13,
+            traces: block + 14,
+            otlp: block + 15,
         }
     }
 }
@@ -242,7 +249,7 @@ fn draw(range: &RangeInclusive<u16>) -> Result<(u16, Option<TcpListener>), Stack
         .map(|step| first + (start + step) % blocks * BLOCK)
         .find_map(|block| {
             let guard = bind(block)?;
-            Ports::in_block(block).check_free().ok().map(|()| (block, Some(guard)))
+            Ports::in_block(block).check_free(&[]).ok().map(|()| (block, Some(guard)))
         })
         .ok_or_else(|| PortsError::NoneFree { first, last }.into())
 }
@@ -321,7 +328,7 @@ mod tests {
     fn a_taken_port_is_named_with_what_to_do() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = Ports::default().with(&format!("kafka={port}")).unwrap().check_free();
+        let error = Ports::default().with(&format!("kafka={port}")).unwrap().check_free(&[]);
         // Another default port may be taken on this machine, too: look at this one alone.
         if let Err(PortsError::Taken { name, .. }) = &error
             && name != "kafka"
@@ -330,6 +337,9 @@ mod tests {
         }
         let text = error.unwrap_err().to_string();
         assert!(text.contains(&format!("port {port} (kafka) is taken by pid")), "{text}");
+        let ports = Ports::default().with(&format!("otlp={port}")).unwrap();
+        let refused = ports.check_free(&["otlp"]).err().map(|error| error.to_string());
+        assert!(!refused.is_some_and(|text| text.contains("(otlp)")), "nobody asked for it");
     }
 
     #[test]

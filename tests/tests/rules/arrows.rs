@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{Violation, violation};
 
 /// Our crates, without their prefix, and which of ours each may import.
-const MAP: [(&str, &[&str]); 16] = [
+const MAP: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("proto", &[]),
     ("observability", &[]),
@@ -23,6 +23,7 @@ const MAP: [(&str, &[&str]); 16] = [
     // It simulates time and the shell around the pure core; it touches nothing.
     ("simulation", &["domain"]),
     ("simulator", &["observability"]),
+    ("traces", &["observability"]),
     ("verify", &["delivery", "domain"]),
     ("bench", &["domain", "proto", "store"]),
     // The binary puts everything together.
@@ -41,6 +42,7 @@ const MAP: [(&str, &[&str]); 16] = [
             "simulator",
             "stack",
             "store",
+            "traces",
         ],
     ),
     // The tests stand outside: they may know everything but the two that count for themselves.
@@ -69,9 +71,10 @@ const HOMES: [(&str, &[&str], &[&str]); 8] = [
     ("sqlx", &["store", "tests"], &[]),
     // Clients of our own parts; a merchant is reached by `delivery`'s hyper alone.
     ("reqwest", &["actors", "data-service", "ingress", "posthorn", "bench", "tests"], &[]),
-    ("tonic", &["proto", "ingress", "bench", "tests"], &[]),
+    ("tonic", &["proto", "ingress", "traces", "bench", "tests"], &[]),
     // `opentelemetry` stands for everything whose name begins so.
-    ("opentelemetry", &["observability"], &[]),
+    // The other end of the wire has a crate of its own: `traces` takes what is sent.
+    ("opentelemetry", &["observability", "traces"], &[]),
     ("tracing-opentelemetry", &["observability"], &[]),
 ];
 

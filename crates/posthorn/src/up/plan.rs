@@ -6,7 +6,8 @@ use actors::RegisterConfig;
 use stack::{Kafka, Ports, Postgres, Restate, StackError, StateDir, wait_until_gone};
 
 use super::UpArgs;
-use super::roles::ROLES;
+use super::roles::{ROLES, Role};
+use super::tracing_to::TracingTo;
 
 /// Everything that is known before the first start.
 pub(super) struct Plan {
@@ -16,6 +17,7 @@ pub(super) struct Plan {
     pub(super) postgres: Postgres,
     pub(super) kafka: Kafka,
     pub(super) restate: Restate,
+    pub(super) tracing_to: TracingTo,
     secret_keys: String,
 }
 
@@ -36,13 +38,21 @@ impl Plan {
             wait_until_gone(&dir.path().join("run").join(role.name)).await?;
         }
         let (ports, guard) = Ports::choose(&args.ports, &args.port, &dir.ports_file())?;
-        ports.check_free()?;
+        ports.check_free(TracingTo::unused_ports(&args))?;
         dir.check_room()?;
         let postgres = Postgres::find(&dir, ports.postgres)?;
         let kafka = Kafka::find(&dir, ports.kafka, ports.kafka_controller)?;
-        let restate = Restate::find(&dir, &ports, args.otlp_endpoint.clone())?;
+        let tracing_to = TracingTo::choose(&args, &dir, &ports)?;
+        let restate = Restate::find(&dir, &ports, tracing_to.endpoint(&ports))?;
         let secret_keys = dir.secret_keys()?.display().to_string();
-        Ok((Self { args, dir, ports, postgres, kafka, restate, secret_keys }, guard))
+        let plan = Self { args, dir, ports, postgres, kafka, restate, tracing_to, secret_keys };
+        Ok((plan, guard))
+    }
+
+    /// The roles that are started.
+    pub(super) fn roles(&self) -> impl Iterator<Item = &'static Role> {
+        let takes_traces = matches!(self.tracing_to, TracingTo::OurRole);
+        ROLES.iter().filter(move |role| role.name != TracingTo::ROLE || takes_traces)
     }
 
     /// What every role is told, by variables.
@@ -68,11 +78,14 @@ impl Plan {
             ("POSTHORN_RELAY_LISTEN", on(ports.relay_health)),
             ("POSTHORN_WORKER_LISTEN", on(ports.worker)),
             ("POSTHORN_WORKER_HEALTH_LISTEN", on(ports.worker_health)),
+            ("POSTHORN_TRACES_LISTEN", on(ports.traces)),
+            ("POSTHORN_TRACES_OTLP_LISTEN", on(ports.otlp)),
         ];
         // For `bench` and `status`, typed in the shell that has these.
         variables.push(("POSTHORN_DIR", self.dir.path().display().to_string()));
-        if let Some(endpoint) = &self.args.otlp_endpoint {
-            variables.push(("POSTHORN_OTLP_ENDPOINT", endpoint.clone()));
+        if let Some(endpoint) = self.tracing_to.endpoint(ports) {
+            variables.push(("POSTHORN_OTLP_ENDPOINT", endpoint));
+            variables.push(("POSTHORN_TRACE_RATIO", self.args.trace_ratio.to_string()));
         }
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -111,7 +124,8 @@ impl Plan {
             "  payments (HTTP/JSON)  {http}\n  \
                payments (gRPC)       localhost:{grpc}\n  \
                what arrived          http://localhost:{simulator}/stats\n  \
-               Restate               {restate}\n  \
+               Restate               {restate}\n\
+             {traces}  \
                the database's URL    in {environment}\n\n\
              Try next:\n  \
                curl -X POST {http}/payments -H 'Content-Type: application/json' \
@@ -120,6 +134,7 @@ impl Plan {
                {cli} invocations list\n",
             grpc = ports.grpc,
             simulator = ports.simulator,
+            traces = self.tracing_to.where_to_look(ports),
         )
     }
 }

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use stack::{Kind, Launch, Ports, Probe, Service, StackError};
 
 use super::plan::Plan;
+use super::tracing_to::TracingTo;
 
 /// A role starts in well under a second; one that first waits for a part gets some patience.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -22,7 +23,7 @@ pub(crate) struct Role {
 }
 
 /// In the order in which people think of them.
-pub(crate) const ROLES: [Role; 5] = [
+pub(crate) const ROLES: [Role; 6] = [
     Role { name: "api", ports: |ports| vec![ports.http, ports.grpc], health: |ports| ports.http },
     Role {
         name: "relay",
@@ -38,6 +39,11 @@ pub(crate) const ROLES: [Role; 5] = [
         name: "data-service",
         ports: |ports| vec![ports.data_service],
         health: |ports| ports.data_service,
+    },
+    Role {
+        name: TracingTo::ROLE,
+        ports: |ports| vec![ports.traces, ports.otlp],
+        health: |ports| ports.traces,
     },
     Role {
         name: "simulator",

@@ -45,7 +45,7 @@ fn a_payment_travels_and_nothing_is_left_when_it_is_told_to_stop() {
     let services = status["services"].as_array().unwrap();
     let pids: Vec<u32> =
         services.iter().filter_map(|s| s["pid"].as_u64()?.try_into().ok()).collect();
-    assert_eq!(pids.len(), 8, "{status}");
+    assert_eq!(pids.len(), 9, "{status}");
 
     let second = posthorn().args(["up", "--ports", "auto", "--dir"]).arg(&dir).output().unwrap();
     assert!(!second.status.success());
