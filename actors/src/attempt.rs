@@ -1,72 +1,108 @@
 //! One attempt: the payload as it is now, signed and sent, and what came of it.
 //!
 //! Never an error: a payload or a secret that cannot be had is our fault and a value too. The
-//! attempt's span is a child of the trace of the transaction that made the event; retries hours
-//! later are in the same trace.
+//! delivery's turn is a span below the transaction that made the event, and the attempt one below
+//! the turn; retries hours later are in the same trace. Both are made inside of the journaled step:
+//! a replay makes none.
 
 use std::time::Instant;
 
 use data_service::PayloadError;
 use delivery::CustomHeaders;
 use delivery::secrets::{Sealed, Secret};
+use domain::endpoint::{Breaker, Decision, Disposition, EndpointState, FinishReason};
 use domain::{AttemptId, EndpointId, Fault, Outcome, PaymentId};
 use observability::metrics::{self, WaitedFor};
+use observability::spans::{self, Invocation};
+use observability::traceparent;
 use store::{AttemptRow, DueDelivery, LiveSecret, Look};
 use time::OffsetDateTime;
-use tracing::{Instrument, Span, field};
+use tracing::{Instrument, Span};
 
+use crate::report::rfc3339;
 use crate::worker::Worker;
+
+/// Where what wakes an endpoint is announced, as spans have it.
+const WAKES: &str = "webhook-wakes";
 
 /// Whose turn it is, and what its look saw.
 #[derive(Clone, Copy)]
 pub(crate) struct Turn<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) endpoint: EndpointId,
-    /// Restate's invocation.
-    pub(crate) invocation: &'a str,
+    /// Who runs it.
+    pub(crate) invocation: &'a Invocation,
     pub(crate) look: &'a Look,
 }
 
 /// What the slice knows of an attempt before it begins.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) id: AttemptId,
     /// Which one of the delivery it will be, as far as is known.
     pub(crate) number: u32,
     /// When, by PostgreSQL's clock.
     pub(crate) started_at: OffsetDateTime,
+    /// Why it is made, for people.
+    pub(crate) reason: String,
     /// No request starts later than this.
     pub(crate) fresh_until: Instant,
     /// What its delivery waited for until now, if it is the first one.
     pub(crate) waited_for: WaitedFor,
 }
 
+/// An attempt that was made.
+pub(crate) struct Made {
+    pub(crate) row: AttemptRow,
+    /// Of the delivery's turn: what follows from the attempt belongs to it.
+    pub(crate) span: Span,
+}
+
 /// Makes one attempt at `delivery`; none when it would have begun too late: look again.
-pub(crate) async fn run(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> Option<AttemptRow> {
-    let span = tracing::info_span!(
-        "attempt",
-        otel.name = "webhook attempt",
-        otel.status_code = field::Empty,
-        payment = delivery.object_id.parse::<PaymentId>().ok().map(field::display),
-        event = %delivery.event_id,
-        delivery = %delivery.facts.id,
-        endpoint = %turn.endpoint,
-        merchant = %turn.look.endpoint.merchant_id,
-        attempt = plan.number,
-        restate.invocation.id = turn.invocation,
-        outcome = field::Empty,
-        http.response.status_code = field::Empty,
-        code = field::Empty,
-    );
-    if let Some(traceparent) = &delivery.traceparent {
-        observability::traceparent::set_parent(&span, traceparent);
-    }
+pub(crate) async fn run(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> Option<Made> {
+    let about = spans::Delivery {
+        delivery: &delivery.facts.id,
+        event: &delivery.event_id,
+        endpoint: &turn.endpoint,
+        merchant: turn.look.endpoint.merchant_id.as_str(),
+        object: &delivery.object_id,
+        traceparent: delivery.traceparent.as_deref(),
+    };
+    let span = spans::process(WAKES, turn.invocation, about);
+    let attempt = span.in_scope(|| spans::attempt(&plan.id, plan.number, &plan.reason));
     let under_way = metrics::worker().attempt_begins();
-    let row = send(turn, delivery, plan).instrument(span.clone()).await?;
+    let Some(row) = send(turn, delivery, plan).instrument(attempt.clone()).await else {
+        spans::ended(&span, "not begun", None, None);
+        return None;
+    };
     drop(under_way);
     count(delivery, plan, &row);
-    tell(&span, delivery, &row);
-    Some(row)
+    for span in [&attempt, &span] {
+        spans::ended(span, row.outcome.class(), row.outcome.code(), row.outcome.status());
+    }
+    tell(turn, &span, delivery, &row);
+    Some(Made { row, span })
+}
+
+impl Made {
+    /// Says on the turn's span what follows from the attempt.
+    pub(crate) fn tell(&self, decision: &Decision, state: &EndpointState, now: OffsetDateTime) {
+        let (disposition, until) = match decision.disposition {
+            Disposition::Finish(FinishReason::Delivered) => ("delivered", None),
+            Disposition::Finish(_) => ("finished", None),
+            Disposition::StepAside { until, .. } => ("steps aside", Some(until)),
+            Disposition::Stay | Disposition::Block => ("stays in line", state.waits_until(now)),
+        };
+        let next = until.map(rfc3339);
+        let breaker = match state.breaker {
+            Breaker::Closed => "closed",
+            Breaker::Open { .. } => "open",
+        };
+        spans::settled(
+            &self.span,
+            spans::Settled { disposition, next_attempt_at: next.as_deref(), breaker },
+        );
+    }
 }
 
 async fn send(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> Option<AttemptRow> {
@@ -79,7 +115,7 @@ async fn send(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> Option<Att
             }
             let look = &turn.look.endpoint;
             let traceparent = if look.send_traceparent {
-                observability::traceparent::of(&Span::current()).or(delivery.traceparent.clone())
+                traceparent::of(&Span::current()).or(delivery.traceparent.clone())
             } else {
                 None
             };
@@ -224,31 +260,23 @@ fn count(delivery: &DueDelivery, plan: &Plan, row: &AttemptRow) {
     worker.attempt_ended(row.outcome.class(), row.outcome.code(), row.duration, trace);
 }
 
-/// Says what came of it: on the span, and as one line for whoever reads logs.
-fn tell(span: &Span, delivery: &DueDelivery, row: &AttemptRow) {
-    let delivered = matches!(row.outcome, Outcome::Delivered { .. });
-    span.record("outcome", row.outcome.class());
-    span.record("otel.status_code", if delivered { "OK" } else { "ERROR" });
-    if let Some(status) = row.outcome.status() {
-        span.record("http.response.status_code", status);
-    }
-    if let Some(code) = row.outcome.code() {
-        span.record("code", code);
-    }
+/// One line for whoever reads logs, when an attempt did not deliver.
+fn tell(turn: Turn<'_>, span: &Span, delivery: &DueDelivery, row: &AttemptRow) {
     let took_ms = u64::try_from(row.duration.as_millis()).unwrap_or(u64::MAX);
-    let _entered = span.enter();
-    if delivered {
-        tracing::debug!(took_ms, "delivered");
-    } else {
-        let sentence = row.detail.get("sentence").and_then(serde_json::Value::as_str);
-        tracing::warn!(
-            delivery = %delivery.facts.id,
-            class = row.outcome.class(),
-            code = row.outcome.code(),
-            status = row.outcome.status(),
-            took_ms,
-            sentence,
-            "an attempt did not deliver"
-        );
+    if matches!(row.outcome, Outcome::Delivered { .. }) {
+        tracing::debug!(delivery = %delivery.facts.id, took_ms, "delivered");
+        return;
     }
+    tracing::warn!(
+        endpoint = %turn.endpoint,
+        delivery = %delivery.facts.id,
+        event = %delivery.event_id,
+        trace_id = traceparent::trace_id(span),
+        class = row.outcome.class(),
+        code = row.outcome.code(),
+        status = row.outcome.status(),
+        took_ms,
+        sentence = row.detail.get("sentence").and_then(serde_json::Value::as_str),
+        "an attempt did not deliver"
+    );
 }

@@ -11,6 +11,7 @@ mod config;
 mod figures;
 mod object;
 mod persist;
+mod reason;
 mod register;
 mod report;
 mod restate;
@@ -18,6 +19,7 @@ mod serve;
 mod slice;
 mod sweeper;
 mod timer;
+mod told_by_restate;
 mod worker;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use domain::EndpointId;
 use domain::wake::{self, Next};
 use observability::metrics::WaitedFor;
+use observability::spans::Invocation;
 use restate_sdk::endpoint::Endpoint as ServiceEndpoint;
 use restate_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::persist::persist;
 use crate::report::{SliceReport, StateView, text_of};
 use crate::slice;
 use crate::timer::{self, Arm, Timer};
+use crate::told_by_restate;
 use crate::worker::Worker;
 
 /// The counter that merges wakes; see `domain::wake`.
@@ -68,6 +70,17 @@ impl WakeCall {
         match self {
             Self::Notified { looks } | Self::Continued { looks } => Some(looks),
             Self::Timer { .. } | Self::Swept | Self::Commanded => None,
+        }
+    }
+
+    /// Why it was sent, as traces have it.
+    const fn because(self) -> &'static str {
+        match self {
+            Self::Notified { .. } => "notified",
+            Self::Continued { .. } => "continued",
+            Self::Timer { .. } => "timer",
+            Self::Swept => "swept",
+            Self::Commanded => "commanded",
         }
     }
 }
@@ -182,7 +195,11 @@ impl EndpointObject {
         let (mut slices, mut elapsed) = (0, Duration::ZERO);
         loop {
             let worker = Arc::clone(&self.worker);
-            let invocation = ctx.invocation_id().to_owned();
+            let invocation = Invocation {
+                id: ctx.invocation_id().to_owned(),
+                because: call.because(),
+                traceparent: told_by_restate::traceparent(),
+            };
             let waited_for = call.waited_for(slices);
             let Json(report) = ctx
                 .run(move || async move {

@@ -16,10 +16,12 @@ use hyper::service::Service;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::graceful::GracefulShutdown;
-use restate_sdk::endpoint::{Endpoint as ServiceEndpoint, ResponseBody};
+use restate_sdk::endpoint::Endpoint as ServiceEndpoint;
 use restate_sdk::hyper::HyperEndpoint;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::told_by_restate::{self, Told};
 
 /// How long running slices may take to end when the worker is asked to stop: about one attempt.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -39,15 +41,16 @@ pub(crate) const BUILD_ID: &str = env!("POSTHORN_BUILD_ID");
 struct OfThisBuild(HyperEndpoint);
 
 impl Service<Request<Incoming>> for OfThisBuild {
-    type Response = Response<Either<ResponseBody, Full<Bytes>>>;
+    type Response = Response<Either<Told, Full<Bytes>>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut segments = request.uri().path().split('/').skip(1);
         if segments.next() == Some(BUILD_ID) && segments.next().is_some() {
+            let traceparent = told_by_restate::in_headers(request.headers());
             return ready(match self.0.call(request).into_inner() {
-                Ok(response) => Ok(response.map(Either::Left)),
+                Ok(response) => Ok(told_by_restate::told(response, traceparent).map(Either::Left)),
             });
         }
         let sentence = format!("this worker serves build {BUILD_ID} only\n");

@@ -14,12 +14,15 @@ use domain::endpoint::{
 use domain::{AttemptId, EndpointId};
 use futures::stream::{FuturesUnordered, StreamExt};
 use observability::metrics::{self, WaitedFor};
-use store::{AttemptRow, DueDelivery, Settled, Settlement, StoreError};
+use observability::spans::{self, Invocation};
+use store::{DueDelivery, Settled, Settlement, StoreError};
 use time::OffsetDateTime;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::attempt::{self, Plan, Turn};
+use crate::attempt::{self, Made, Plan, Turn};
 use crate::persist::persist;
+use crate::reason::reason;
 use crate::report::{SliceReport, StateView, millis};
 use crate::worker::Worker;
 
@@ -71,7 +74,7 @@ struct Slice<'a> {
 pub(crate) async fn run(
     worker: &Worker,
     endpoint: EndpointId,
-    invocation: &str,
+    invocation: &Invocation,
     waited_for: WaitedFor,
 ) -> Result<SliceReport, FenceLost> {
     let began = Instant::now();
@@ -111,7 +114,7 @@ impl From<StoreError> for Ended {
 async fn look_and_send(
     worker: &Worker,
     endpoint: EndpointId,
-    invocation: &str,
+    invocation: &Invocation,
     waited_for: WaitedFor,
     began: Instant,
 ) -> Result<SliceReport, Ended> {
@@ -177,7 +180,9 @@ impl Slice<'_> {
                 });
             }
             match in_flight.next().await {
-                Some((delivery, Some(attempt))) => self.settle(&delivery, &attempt).await?,
+                Some((delivery, Some(made))) => {
+                    self.settle(&delivery, &made).instrument(made.span.clone()).await?;
+                }
                 // It would have begun too late.
                 Some((_, None)) => self.close(),
                 None => return Ok(self.report()),
@@ -205,6 +210,7 @@ impl Slice<'_> {
             id: AttemptId::from(Uuid::now_v7()),
             number: delivery.facts.attempts + 1,
             started_at: self.now(),
+            reason: reason(&self.state, &delivery.facts),
             fresh_until: self.fresh + FRESH_FOR,
             waited_for: self.waited_for(),
         }
@@ -227,8 +233,10 @@ impl Slice<'_> {
         self.more = true;
     }
 
-    async fn settle(&mut self, delivery: &DueDelivery, attempt: &AttemptRow) -> Result<(), Ended> {
+    async fn settle(&mut self, delivery: &DueDelivery, made: &Made) -> Result<(), Ended> {
         self.attempts += 1;
+        let attempt = &made.row;
+        let settling = spans::database("settle");
         let command = Command::Settle {
             delivery: delivery.facts,
             outcome: attempt.outcome,
@@ -249,7 +257,8 @@ impl Slice<'_> {
             };
             let store = &self.turn.worker.store;
             let began = Instant::now();
-            let settled = persist("settle", || store.settle(&settlement)).await;
+            let settled = persist("settle", || store.settle(&settlement));
+            let settled = settled.instrument(settling.clone()).await;
             metrics::worker().settled(answer_of(&settled), began.elapsed());
             match settled? {
                 Settled::FenceLost => return Err(Ended::FenceLost),
@@ -260,6 +269,7 @@ impl Slice<'_> {
                 Settled::Done { state, version, config_version } => {
                     (self.state, self.version) = (state, version);
                     self.fresh = Instant::now();
+                    made.tell(&decision, &self.state, self.now());
                     self.follow(&decision, config_version);
                     return Ok(());
                 }

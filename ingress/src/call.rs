@@ -5,7 +5,7 @@
 //! idempotency key is refused, because a write without it would be repeated.
 
 use http::HeaderMap;
-use observability::traceparent;
+use observability::{spans, traceparent};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use store::{Once, Write};
@@ -34,6 +34,13 @@ impl Call {
         })
     }
 
+    /// The transaction `operation`, which does what `digest` stands for.
+    pub(crate) fn transaction(&self, operation: &str, digest: [u8; 32]) -> Transaction<'_> {
+        let span = spans::transaction(operation);
+        let traceparent = traceparent::of(&span).or_else(|| self.traceparent.clone());
+        Transaction { call: self, digest, span, traceparent }
+    }
+
     /// What goes with a write of what `digest` stands for.
     pub(crate) fn write<'a>(&'a self, digest: &'a [u8; 32]) -> Write<'a> {
         Write {
@@ -44,14 +51,33 @@ impl Call {
     }
 }
 
+/// A transaction that causes deliveries: its span is what they are traced back to.
+pub(crate) struct Transaction<'a> {
+    call: &'a Call,
+    digest: [u8; 32],
+    span: Span,
+    traceparent: Option<String>,
+}
+
+impl Transaction<'_> {
+    /// Its span: around its statement, and nothing else.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    /// What goes with its write.
+    pub(crate) fn write(&self) -> Write<'_> {
+        Write { traceparent: self.traceparent.as_deref(), ..self.call.write(&self.digest) }
+    }
+}
+
 /// Stands for a request as it was understood: the same request spelled otherwise is the same.
 pub(crate) fn digest_of(request: &Value) -> [u8; 32] {
     Sha256::digest(request.to_string()).into()
 }
 
-/// A span for a request, child of the caller's trace if it brought one.
-pub(crate) fn span_of(method: &str, headers: &HeaderMap) -> Span {
-    let span = tracing::info_span!("request", otel.name = method, otel.kind = "server");
+/// Makes a request's span a child of the caller's trace, if it brought one.
+pub(crate) fn joined(span: Span, headers: &HeaderMap) -> Span {
     if let Some(parent) = callers_trace(headers) {
         traceparent::set_parent(&span, &parent);
     }

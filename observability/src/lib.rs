@@ -4,9 +4,12 @@
 //! `/readyz`; `shutdown_signal` is the one way in which a role learns that it must end.
 //! No secret and no payload passes through here, and no role waits for telemetry.
 
+mod exporting;
 mod health;
 pub mod metrics;
+mod rooted;
 mod shutdown;
+pub mod spans;
 mod telemetry;
 pub mod traceparent;
 

@@ -1,18 +1,20 @@
 //! Logs and traces of one process.
 //!
-//! Logs go to standard error, pretty or JSON. Traces go to an OTLP endpoint when one is given; the
-//! exporter has a bounded queue of its own and drops spans when it is full or the endpoint is away.
+//! Logs go to standard error, pretty or JSON. Traces go to an OTLP endpoint when one is given; how,
+//! and what it costs when that is away, `exporting` says.
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::WithExportConfig;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Metadata;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::exporting::provider;
+use crate::spans;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,8 +67,11 @@ pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
 }
 
-/// Longest that the exporter waits for its endpoint, for one batch.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest that a role that ends waits for its last spans to be sent.
+const LAST_SPANS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the exporter says of itself: that it drops spans, we say, once.
+const QUIET: &str = "opentelemetry=off,opentelemetry_sdk=off,opentelemetry-otlp=off";
 
 impl Telemetry {
     /// Starts logs and traces for the role `service`; once per process, inside a Tokio runtime.
@@ -77,7 +82,7 @@ impl Telemetry {
         if !(0.0..=1.0).contains(&config.trace_ratio) {
             return Err(TelemetryError::Ratio(config.trace_ratio));
         }
-        let filter = EnvFilter::builder().parse(&config.log)?;
+        let filter = EnvFilter::builder().parse(format!("{QUIET},{}", config.log))?;
         let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let logs = match config.log_format {
             LogFormat::Pretty => logs.with_target(true).boxed(),
@@ -90,35 +95,34 @@ impl Telemetry {
         let traces = provider.as_ref().map(|provider| {
             tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer("posthorn"))
-                .with_filter(LevelFilter::INFO)
+                .with_location(false)
+                .with_threads(false)
+                .with_target(false)
+                .with_tracked_inactivity(false)
+                .with_context_activation(false)
+                .with_filter(filter_fn(is_for_traces))
         });
+        let filter = filter.and(filter_fn(is_for_logs));
         tracing_subscriber::registry().with(logs.with_filter(filter)).with(traces).try_init()?;
         Ok(Self { provider })
     }
 
-    /// Sends out what is queued, within the exporter's own time limit.
+    /// Sends out what is queued, within a time limit.
     pub async fn stop(self) {
         if let Some(provider) = self.provider {
             // The exporter blocks while it drains.
-            let _ = tokio::task::spawn_blocking(move || provider.shutdown()).await;
+            let drain = move || provider.shutdown_with_timeout(LAST_SPANS_TIMEOUT);
+            let _ = tokio::task::spawn_blocking(drain).await;
         }
     }
 }
 
-fn provider(
-    service: &'static str,
-    endpoint: &str,
-    ratio: f64,
-) -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()?;
-    let resource = Resource::builder().with_service_name(format!("posthorn-{service}")).build();
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
-        .with_resource(resource)
-        .build())
+/// Spans that were made to be read, and nothing of libraries: the exporter uses some of them itself.
+fn is_for_traces(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.target() == spans::TARGET
+}
+
+/// Lines; around them only spans that are no trace's, whose fields would fill the screen.
+fn is_for_logs(metadata: &Metadata<'_>) -> bool {
+    !metadata.is_span() || metadata.target() != spans::TARGET
 }

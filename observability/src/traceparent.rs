@@ -42,12 +42,30 @@ pub fn of(span: &Span) -> Option<String> {
     carrier.0.remove(HEADER)
 }
 
+/// The id of the trace that `span` is part of, as 32 hexadecimal digits.
+pub fn trace_id(span: &Span) -> Option<String> {
+    let context = span.context();
+    let id = context.span().span_context().trace_id();
+    (id != opentelemetry::trace::TraceId::INVALID).then(|| id.to_string())
+}
+
+/// Links `span` to the context in `traceparent`, which is no parent of it; a malformed one changes
+/// nothing.
+pub fn link(span: &Span, traceparent: &str) {
+    span.add_link(context_in(traceparent).span().span_context().clone());
+}
+
 /// Makes `span` a child of the context in `traceparent`; a malformed one changes nothing.
 pub fn set_parent(span: &Span, traceparent: &str) {
-    let carrier = Carrier(HashMap::from([(HEADER.to_owned(), traceparent.to_owned())]));
-    let context = TraceContextPropagator::new().extract(&carrier);
+    let context = context_in(traceparent);
     if context.span().span_context().is_valid() {
         // Fails only when no OpenTelemetry layer is installed: then there is no trace to join.
         let _ = span.set_parent(context);
     }
+}
+
+fn context_in(traceparent: &str) -> opentelemetry::Context {
+    let carrier = Carrier(HashMap::from([(HEADER.to_owned(), traceparent.to_owned())]));
+    // Whatever is current here has no part in it.
+    TraceContextPropagator::new().extract_with_context(&opentelemetry::Context::new(), &carrier)
 }

@@ -8,8 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use observability::{spans, traceparent};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{StatusCode, Url};
+use tracing::{Instrument as _, Span};
+
+use crate::ROUTE;
 
 /// The bytes of a payload are valid, minified JSON: an object, at most [`Payload::BYTES_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +68,19 @@ pub enum PayloadError {
     /// It answered 200 with something that is no JSON object: another server on that port.
     #[error("the data service's answer is not a JSON object")]
     Unreadable,
+}
+
+impl PayloadError {
+    /// A stable word for traces.
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::TooLarge => "too_large",
+            Self::Unavailable(_) => "unavailable",
+            Self::Refused(_) => "refused",
+            Self::Unreadable => "unreadable",
+        }
+    }
 }
 
 /// A client of the data service. Clones share its connections.
@@ -123,12 +140,28 @@ impl Client {
     /// # Errors
     /// When the object is missing or too large, or the data service could not be asked.
     pub async fn payload(&self, object_id: &str) -> Result<Payload, PayloadError> {
+        let (host, port) = (self.base_url.host_str(), self.base_url.port_or_known_default());
+        let span =
+            spans::http_client("GET", ROUTE, host.unwrap_or_default(), port.unwrap_or_default());
+        let payload = self.fetch(object_id, &span).instrument(span.clone()).await;
+        match &payload {
+            Ok(_) => spans::http_answered(&span, StatusCode::OK.as_u16(), false),
+            Err(error) => spans::failed(&span, &error.code()),
+        }
+        payload
+    }
+
+    async fn fetch(&self, object_id: &str, span: &Span) -> Result<Payload, PayloadError> {
         let mut url = Url::clone(&self.base_url);
         // Always `Ok`: `http` URLs have a path. Pushing encodes whatever the id holds.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["payload", object_id]);
         }
-        let mut response = self.http.get(url).send().await.map_err(PayloadError::Unavailable)?;
+        let mut request = self.http.get(url);
+        if let Some(traceparent) = traceparent::of(span) {
+            request = request.header("traceparent", traceparent);
+        }
+        let mut response = request.send().await.map_err(PayloadError::Unavailable)?;
         match response.status() {
             StatusCode::OK => {}
             // Another server's 404 says nothing about a payment; the data service's is JSON.

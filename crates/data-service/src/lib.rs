@@ -12,3 +12,6 @@ mod view;
 pub use client::{Client, ClientError, Payload, PayloadError};
 pub use config::Config;
 pub use server::{Error, run};
+
+/// The one path, as a pattern.
+const ROUTE: &str = "/payload/{payment_id}";

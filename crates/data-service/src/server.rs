@@ -7,19 +7,21 @@
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use domain::PaymentId;
-use observability::{Health, metrics};
+use observability::{Health, metrics, spans, traceparent};
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use crate::Config;
 use crate::view::json_of;
+use crate::{Config, ROUTE};
 
 /// Longest that a caller waits for the database. Shorter than the client's own limit, so that the
 /// caller hears why instead of running out of time.
@@ -88,7 +90,19 @@ async fn serve(
 }
 
 fn routes(store: Store) -> Router {
-    Router::new().route("/payload/{payment_id}", get(payload)).with_state(store)
+    Router::new().route(ROUTE, get(payload)).layer(middleware::from_fn(traced)).with_state(store)
+}
+
+/// A request's span, in the trace of whoever asks.
+async fn traced(request: Request, next: Next) -> Response {
+    let span = spans::http_server(request.method().as_str(), ROUTE);
+    let caller = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    if let Some(caller) = caller {
+        traceparent::set_parent(&span, caller);
+    }
+    let response = next.run(request).instrument(span.clone()).await;
+    spans::http_answered(&span, response.status().as_u16(), true);
+    response
 }
 
 async fn payload(store: State<Store>, text: Path<String>) -> Response {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use domain::Fault;
 use domain::guard::{AllowedNetworks, CanonicalUrl, UrlPolicy, check_url};
 use rustls::pki_types::CertificateDer;
+use tracing::Instrument as _;
 
 use crate::answer::Answer;
 use crate::attempt::{Attempt, Code};
@@ -28,6 +29,7 @@ use crate::names::Names;
 use crate::pool::{Pool, PoolKey};
 use crate::record::Record;
 use crate::request::Request;
+use crate::span;
 use crate::tls::{self, TlsError};
 
 /// What a client is made of; [`crate::Config::client_config`] makes one from the options.
@@ -192,9 +194,10 @@ impl Client {
             None => self.fresh(request, url, body, record).await?,
         };
         let is_whole = match &mut record.answer {
-            Some(answer) => answer.read_body().await,
+            Some(answer) => answer.read_body().instrument(record.post.clone()).await,
             None => false,
         };
+        record.post_ended();
         if is_whole && !connection.meter.is_used_up() {
             self.0.pool.put(key, connection);
         }
@@ -246,7 +249,10 @@ async fn send(
     let message = message(url, request, body.clone(), now_s, connection.is_http2())
         .ok_or_else(|| SendError::Sent(no_secret()))?;
     let begun = Instant::now();
-    let response = connection.send(message).await?;
+    let is_reused = record.reused_connection;
+    record.post = span::post(url, connection.address, is_reused, body.len());
+    let response = connection.send(message).instrument(record.post.clone()).await?;
+    span::answered(&record.post, response.status().as_u16(), response.version());
     record.split.first_byte_us = Some(micros(begun.elapsed()));
     record.answer = Some(Answer::new(response, SystemTime::now()));
     Ok(())

@@ -15,12 +15,14 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tracing::Instrument as _;
 
 use crate::attempt::{Code, Split};
 use crate::failure::Failure;
 use crate::limits::{DIALLED_MAX, NEXT_ADDRESS_DELAY};
 use crate::meter::{Meter, Metered};
 use crate::names::{NameError, Names};
+use crate::span;
 use crate::tls::{HTTP2, explain};
 
 /// A connection's bytes, whatever carries them.
@@ -53,10 +55,17 @@ impl Dialer {
         split: &mut Split,
         address: &mut Option<SocketAddr>,
     ) -> Result<Dialled, Failure> {
-        let addresses = self.addresses(url, split).await?;
-        tokio::time::timeout(self.connect_timeout, self.connect(url, &addresses, split, address))
+        let guard = span::guard(url);
+        let addresses = self.addresses(url, split).instrument(guard.clone()).await;
+        let addresses = addresses.inspect_err(|failure| span::failed(&guard, failure.code))?;
+        drop(guard);
+        let connecting = span::connect(url);
+        let connect = self.connect(url, &addresses, split, address).instrument(connecting.clone());
+        let dialled = tokio::time::timeout(self.connect_timeout, connect)
             .await
-            .unwrap_or_else(|_| Err(Failure::connect_timeout()))
+            .unwrap_or_else(|_| Err(Failure::connect_timeout()));
+        span::connected(&connecting, *address, dialled.as_ref().err());
+        dialled
     }
 
     /// The addresses of the host, all of them judged.

@@ -29,6 +29,7 @@ mod request;
 mod retry_after;
 pub mod secrets;
 pub mod sign;
+mod span;
 mod tls;
 pub mod verify;
 

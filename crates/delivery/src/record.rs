@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use domain::Outcome;
+use tracing::Span;
 
 use crate::answer::Answer;
 use crate::attempt::{Attempt, Code, Detail, Split};
@@ -13,6 +14,7 @@ use crate::dial::micros;
 use crate::excerpt::excerpt;
 use crate::failure::Failure;
 use crate::request::Request;
+use crate::span;
 
 /// An attempt that is under way.
 pub(crate) struct Record {
@@ -21,6 +23,8 @@ pub(crate) struct Record {
     pub(crate) address: Option<SocketAddr>,
     pub(crate) reused_connection: bool,
     pub(crate) answer: Option<Answer>,
+    /// Of the request that was sent last; none when none was.
+    pub(crate) post: Span,
 }
 
 impl Default for Record {
@@ -31,6 +35,7 @@ impl Default for Record {
             address: None,
             reused_connection: false,
             answer: None,
+            post: Span::none(),
         }
     }
 }
@@ -42,8 +47,15 @@ impl Record {
         self.address = Some(address);
     }
 
+    /// The request is over.
+    pub(crate) fn post_ended(&mut self) {
+        self.post = Span::none();
+    }
+
     /// The attempt ended without an answer.
-    pub(crate) fn failed(self, failure: Failure) -> Attempt {
+    pub(crate) fn failed(mut self, failure: Failure) -> Attempt {
+        span::failed(&self.post, failure.code);
+        self.post_ended();
         let detail = self.detail(Some(failure.code), failure.sentence);
         self.attempt(failure.outcome, detail)
     }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use domain::DeliveryId;
-use observability::metrics;
+use observability::{metrics, spans};
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::Span;
@@ -39,7 +39,7 @@ struct InFlight {
     on_events: bool,
     on_wakes: bool,
     // Ends when it is dropped.
-    _span: Option<Span>,
+    span: Option<Span>,
 }
 
 /// Announces deliveries in the order in which they are given.
@@ -107,7 +107,7 @@ impl Announcer {
                 transaction,
                 on_events: false,
                 on_wakes: false,
-                _span: span,
+                span,
             },
         );
         metrics::relay().in_flight(self.in_flight.len());
@@ -196,6 +196,9 @@ impl Announcer {
         mark(delivery);
         if delivery.on_events && delivery.on_wakes {
             self.announced.acknowledged(delivery.delivery);
+            if let Some(span) = &delivery.span {
+                spans::acknowledged(span);
+            }
             settled.extend(delivery.transaction);
             self.in_flight.remove(&number);
         }

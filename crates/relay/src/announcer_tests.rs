@@ -46,7 +46,6 @@ fn record(delivery: u64, endpoint: u64) -> Record {
         endpoint,
         key: endpoint.to_string(),
         value: delivery.to_string().into_bytes(),
-        traceparent: None,
     }
 }
 

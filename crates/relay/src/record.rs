@@ -22,8 +22,6 @@ pub(crate) struct Record {
     pub(crate) key: String,
     /// The value: JSON, UTF-8.
     pub(crate) value: Vec<u8>,
-    /// The trace of the transaction that wrote the row.
-    pub(crate) traceparent: Option<String>,
 }
 
 // The order of the fields is the order in the record.
@@ -57,13 +55,7 @@ impl Record {
             traceparent: row.traceparent.as_deref(),
         };
         let value = serde_json::to_vec(&value).map_err(|error| Odd(error.to_string()))?;
-        Ok(Self {
-            delivery,
-            endpoint,
-            key: endpoint.to_string(),
-            value,
-            traceparent: row.traceparent.clone(),
-        })
+        Ok(Self { delivery, endpoint, key: endpoint.to_string(), value })
     }
 }
 

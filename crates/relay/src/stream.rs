@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use observability::Health;
+use observability::{Health, spans};
 use pgwire_replication::Lsn;
 use pgwire_replication::client::{ReplicationClient, ReplicationEvent};
-use store::Store;
+use store::{DeliveryText, Store};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -170,10 +170,10 @@ impl<'a> Stream<'a> {
                     if batch.xids.last() != Some(&transaction.xid) {
                         batch.xids.push(transaction.xid);
                     }
-                    let row = match row.and_then(|row| Record::of(&row)) {
-                        Ok(record) => {
+                    let row = match row.and_then(|row| Ok((Record::of(&row)?, row))) {
+                        Ok((record, row)) => {
                             self.announced.captured(record.delivery, transaction.committed_at);
-                            let span = span_of(&record);
+                            let span = span_of(&row, &record);
                             Ok((record, span))
                         }
                         Err(odd) => Err((odd, data)),
@@ -276,20 +276,18 @@ impl<'a> Stream<'a> {
 }
 
 /// The span of a record on its way, for a row that is part of a trace; none costs nothing.
-fn span_of(record: &Record) -> Option<Span> {
-    let traceparent = record.traceparent.as_deref()?;
-    let span = tracing::info_span!(
-        "publish",
-        otel.name = "publish webhook-events",
-        otel.kind = "producer",
-        messaging.system = "kafka",
-        messaging.operation.type = "send",
-        messaging.destination.name = crate::topics::EVENTS,
-        messaging.kafka.message.key = record.key,
-        delivery.id = %record.delivery,
-    );
-    observability::traceparent::set_parent(&span, traceparent);
-    Some(span)
+fn span_of(row: &DeliveryText, record: &Record) -> Option<Span> {
+    let traceparent = Some(row.traceparent.as_deref()?);
+    let text = |column: &Option<String>| column.clone().unwrap_or_default();
+    let about = spans::Delivery {
+        delivery: &record.delivery,
+        event: &format_args!("evt_{}", text(&row.event_id)),
+        endpoint: &record.endpoint,
+        merchant: &text(&row.merchant_id),
+        object: &text(&row.object_id),
+        traceparent,
+    };
+    Some(spans::publish(crate::topics::EVENTS, about))
 }
 
 /// PostgreSQL counts microseconds since 2000.

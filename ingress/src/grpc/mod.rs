@@ -11,6 +11,7 @@ mod messages;
 mod payments;
 mod unreadable;
 
+use observability::spans;
 use proto::v1::endpoint_service_server::EndpointServiceServer;
 use proto::v1::merchant_service_server::MerchantServiceServer;
 use proto::v1::payment_service_server::PaymentServiceServer;
@@ -25,7 +26,7 @@ use tonic_health::server::HealthReporter;
 use tower::util::MapResponseLayer;
 
 use crate::Error;
-use crate::call::{Call, span_of};
+use crate::call::{Call, joined};
 use crate::limits::{
     GRPC_REQUEST_TIMEOUT, HEADERS_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
     REQUEST_BYTES_MAX, STREAMS_PER_CONNECTION_MAX,
@@ -63,7 +64,8 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .trace_fn(|request| {
-            span_of(request.uri().path().trim_start_matches('/'), request.headers())
+            let span = spans::grpc_server(request.uri().path().trim_start_matches('/'));
+            joined(span, request.headers())
         })
         .layer(counted::Counted)
         .layer(MapResponseLayer::new(unreadable::blamed_rightly))

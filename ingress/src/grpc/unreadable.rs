@@ -15,10 +15,15 @@ const DETAILS: &str = "grpc-status-details-bin";
 
 /// The answer as the caller shall get it.
 pub(super) fn blamed_rightly(response: Response<Body>) -> Response<Body> {
-    match refusal_of(response.headers()) {
+    let response = match refusal_of(response.headers()) {
         Some(refusal) => Status::from(refusal).into_http(),
         None => response,
-    }
+    };
+    // Without a status in its headers an answer goes well: the status is in its trailers then.
+    let status = response.headers().get(Status::GRPC_STATUS);
+    let code = status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()));
+    observability::spans::grpc_answered(code.into());
+    response
 }
 
 fn refusal_of(headers: &HeaderMap) -> Option<Refusal> {

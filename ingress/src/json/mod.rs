@@ -23,14 +23,14 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, Uri, header};
-use observability::{metrics, traceparent};
+use observability::{metrics, spans, traceparent};
 use tracing::Instrument as _;
 
 pub(crate) use server::serve;
 
 use self::answers::{MerchantAnswer, PaymentAnswer, PaymentsAnswer};
 use self::fields::Fields;
-use crate::call::{Call, span_of};
+use crate::call::{Call, joined};
 use crate::limits::{REQUEST_BYTES_MAX, REQUEST_TIMEOUT};
 use crate::operations::{CreateMerchant, CreatePayment, Operations, PageRequest};
 use crate::refusal::Refusal;
@@ -57,13 +57,14 @@ pub(crate) fn routes(operations: Operations) -> Router {
 
 async fn traced(request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let span = joined(spans::http_server(request.method().as_str(), path), request.headers());
     let operation = format!("{} {path}", request.method());
-    let span = span_of(&operation, request.headers());
     let (began, trace) = (Instant::now(), traceparent::of(&span));
-    let answer = next.run(request).instrument(span).await;
-    let code = answer.status().as_u16().to_string();
-    metrics::front("http", &operation, &code, began.elapsed(), trace.as_deref());
-    answer
+    let response = next.run(request).instrument(span.clone()).await;
+    let code = response.status().as_u16();
+    metrics::front("http", &operation, &code.to_string(), began.elapsed(), trace.as_deref());
+    spans::http_answered(&span, code, true);
+    response
 }
 
 async fn create_payment(

@@ -1,10 +1,13 @@
 //! Payments: made, shown, refunded, cancelled.
 
 use domain::{Amount, Currency, FirstStatus, NewPayment, Payment, PaymentId, PaymentStatus};
+use observability::spans;
 use serde_json::json;
+use store::{StoreError, Written};
+use tracing::Instrument as _;
 
 use super::{Operations, Page, PageRequest, done, id, merchant_or_demo};
-use crate::call::{Call, digest_of};
+use crate::call::{Call, Transaction, digest_of};
 use crate::refusal::Refusal;
 
 /// A payment as a caller asks for it, not yet parsed.
@@ -46,7 +49,11 @@ impl Operations {
             "status": payment.status.get().as_str(),
         }));
         self.bounded(async {
-            let written = self.store.create_payment(&call.write(&digest), &payment).await?;
+            let transaction = call.transaction("payments.create", digest);
+            let write = transaction.write();
+            let written = self.store.create_payment(&write, &payment);
+            let written = written.instrument(transaction.span()).await;
+            let written = told(transaction, written)?;
             done(written)?.ok_or_else(|| Refusal::State("the payment was not made".to_owned()))
         })
         .await
@@ -89,7 +96,11 @@ impl Operations {
         let id: PaymentId = id("id", PaymentId::PREFIX, text)?;
         let digest = digest_of(&json!({ "id": id.to_string() }));
         self.bounded(async {
-            let written = self.store.move_payment(&call.write(&digest), id, to).await?;
+            let transaction = call.transaction(operation_to(to), digest);
+            let write = transaction.write();
+            let written = self.store.move_payment(&write, id, to);
+            let written = written.instrument(transaction.span()).await;
+            let written = told(transaction, written)?;
             if let Some(payment) = done(written)? {
                 return Ok(payment);
             }
@@ -97,6 +108,33 @@ impl Operations {
             Err(cannot_become(payment.status, to))
         })
         .await
+    }
+}
+
+/// Ends the transaction's span: which payment it was about, or that it failed.
+fn told(
+    transaction: Transaction<'_>,
+    written: Result<Written<Payment>, StoreError>,
+) -> Result<Written<Payment>, StoreError> {
+    let span = transaction.span();
+    match &written {
+        Ok(Written::Now(payment) | Written::Before(payment)) => {
+            spans::of_payment(&span, &payment.id, payment.merchant_id.as_str());
+        }
+        Ok(Written::OtherRequest | Written::Nothing) => {}
+        Err(_) => spans::failed(&span, &"database"),
+    }
+    written
+}
+
+/// The name of the transaction that makes a payment become so.
+const fn operation_to(status: PaymentStatus) -> &'static str {
+    match status {
+        PaymentStatus::Refunded => "payments.refund",
+        PaymentStatus::Cancelled => "payments.cancel",
+        PaymentStatus::Pending | PaymentStatus::Succeeded | PaymentStatus::Failed => {
+            "payments.move"
+        }
     }
 }
 
