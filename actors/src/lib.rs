@@ -7,6 +7,7 @@
 
 mod announcement;
 mod attempt;
+mod awaited;
 mod config;
 mod figures;
 mod object;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use store::ParkedRecord;
 
 use crate::announcement::{self, Origin};
+use crate::awaited::{self, Arrival, Awaited};
 use crate::persist::persist;
 use crate::report::{SliceReport, StateView, text_of};
 use crate::slice;
@@ -127,23 +128,60 @@ impl EndpointObject {
         ctx: SharedObjectContext<'_>,
         record: bytes::Bytes,
     ) -> Result<(), HandlerError> {
-        if let Err(reason) = announcement::parse(ctx.key(), &record) {
-            let origin = Origin::of(ctx.headers());
-            let (worker, key) = (Arc::clone(&self.worker), ctx.key().to_owned());
-            ctx.run(
-                move || async move { Ok(park(&worker, &origin, &key, &record, &reason).await?) },
-            )
-            .name("park")
-            .await?;
-            return Ok(());
+        let origin = Origin::of(ctx.headers());
+        let delivery = match announcement::parse(ctx.key(), &record) {
+            Ok(delivery) => delivery,
+            Err(reason) => {
+                let (worker, key) = (Arc::clone(&self.worker), ctx.key().to_owned());
+                ctx.run(move || async move {
+                    Ok(park(&worker, &origin, &key, &record, &reason).await?)
+                })
+                .name("park")
+                .await?;
+                return Ok(());
+            }
+        };
+        if awaited::is_trusted(&origin.topic) {
+            return wake_for_notified(&ctx).await;
         }
-        let looks = ctx.get::<u64>(LOOKS).await?.unwrap_or(0);
-        let call = WakeCall::Notified { looks };
         ctx.object_client::<EndpointObjectClient>(ctx.key())
-            .wake(Json(call))
-            .idempotency_key(key_of(looks))
+            .appear(Json(Awaited::first(delivery)))
             .send();
         Ok(())
+    }
+
+    /// Wakes when a record's row is there, else comes back. Its state is lazy: the counter must be
+    /// read *after* the row was seen, and not as it was when this began; a wake that counted
+    /// meanwhile may have looked before the row was there.
+    #[handler(
+        lazy_state,
+        invocation_retry_policy(
+            initial_interval = "100ms",
+            factor = 2.0,
+            max_interval = "10s",
+            max_attempts = 8640,
+            on_max_attempts = "kill"
+        )
+    )]
+    async fn appear(
+        &self,
+        ctx: SharedObjectContext<'_>,
+        Json(awaited): Json<Awaited>,
+    ) -> Result<(), HandlerError> {
+        let worker = Arc::clone(&self.worker);
+        let is_visible = ctx
+            .run(move || async move { Ok(awaited.is_visible(&worker).await?) })
+            .name("visible")
+            .await?;
+        match awaited.next(is_visible) {
+            Arrival::Wake => wake_for_notified(&ctx).await,
+            Arrival::Back { after, awaited } => {
+                ctx.object_client::<EndpointObjectClient>(ctx.key())
+                    .appear(Json(awaited))
+                    .send_after(after);
+                Ok(())
+            }
+        }
     }
 
     /// Looks, and sends what is due, in bounded slices.
@@ -224,6 +262,17 @@ impl EndpointObject {
             }
         }
     }
+}
+
+/// Sends the one wake that looks for everybody who reads the counter as it is now.
+async fn wake_for_notified(ctx: &SharedObjectContext<'_>) -> Result<(), HandlerError> {
+    let looks = ctx.get::<u64>(LOOKS).await?.unwrap_or(0);
+    let call = WakeCall::Notified { looks };
+    ctx.object_client::<EndpointObjectClient>(ctx.key())
+        .wake(Json(call))
+        .idempotency_key(key_of(looks))
+        .send();
+    Ok(())
 }
 
 /// The idempotency key of the wake that looks for everybody who read `looks`.

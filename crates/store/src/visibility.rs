@@ -3,6 +3,8 @@
 //! The order of the WAL is not the order of visibility: a transaction that the WAL has as committed
 //! may still be in progress for everybody who reads. A snapshot says which are.
 
+use domain::DeliveryId;
+
 use crate::{Store, StoreError};
 
 /// PostgreSQL's `pg_snapshot`: every transaction below `xmin` has ended, none from `xmax` on has,
@@ -65,6 +67,20 @@ impl Store {
             table: "pg_current_snapshot()",
             what: "it is not of the form xmin:xmax:xid,xid".to_owned(),
         })
+    }
+
+    /// Does a reader see this delivery's row, waiting or finished?
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn is_visible(&self, delivery: DeliveryId) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select exists (select from deliveries where id = $1)
+                 or exists (select from finished_deliveries where id = $1)",
+        )
+        .bind(delivery.uuid())
+        .fetch_one(&self.pool)
+        .await?)
     }
 }
 

@@ -8,6 +8,7 @@ mod canary;
 mod changes;
 mod commands;
 mod crash;
+mod foreign_cdc;
 mod fronts;
 mod grpc;
 mod orders;

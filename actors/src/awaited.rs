@@ -1,0 +1,102 @@
+//! Announcements that came before their row: behind a CDC that does not wait for it.
+//!
+//! Our relay publishes a record when every reader sees its row. Another producer may be earlier: the
+//! order of the WAL is not the order of visibility. A wake that looked too early would find nothing,
+//! and nothing would wake again; so whoever is told by such a record looks for the row first, and
+//! comes back when it is not there. What enters is a record's delivery, what leaves is whether to
+//! wake now or when to come back.
+
+use std::time::Duration;
+
+use domain::DeliveryId;
+use serde::{Deserialize, Serialize};
+
+use crate::persist::persist;
+use crate::worker::Worker;
+
+/// The topic of our relay. Its records wait for their rows; those of any other topic may not have.
+const OF_OUR_RELAY: &str = "webhook-wakes";
+/// Rows are visible milliseconds after their record, as a rule.
+const BACK_IN_FIRST: Duration = Duration::from_millis(100);
+/// A synchronous standby that is away holds back a commit for longer.
+const BACK_IN_MAX: Duration = Duration::from_secs(30);
+/// Then it wakes all the same: ten minutes, after which the row is nobody's (a forged record, or one
+/// that is older than what is kept). An extra look costs nothing.
+const LOOKS_MAX: u32 = 28;
+
+/// A delivery whose row was not visible yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Awaited {
+    pub(crate) delivery: DeliveryId,
+    /// How often its row was looked for.
+    pub(crate) looks: u32,
+}
+
+/// What to do about an announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Its row is there, or will not come: wake.
+    Wake,
+    /// Look for its row again then.
+    Back { after: Duration, awaited: Awaited },
+}
+
+/// Does a record of this topic say by itself that its row is visible?
+pub(crate) fn is_trusted(topic: &str) -> bool {
+    topic == OF_OUR_RELAY
+}
+
+impl Awaited {
+    /// Of a record that has just come.
+    pub(crate) const fn first(delivery: DeliveryId) -> Self {
+        Self { delivery, looks: 0 }
+    }
+
+    /// Looks for the row.
+    ///
+    /// # Errors
+    /// When the database stays away.
+    pub(crate) async fn is_visible(self, worker: &Worker) -> Result<bool, store::StoreError> {
+        persist("is it visible", || worker.store.is_visible(self.delivery)).await
+    }
+
+    /// What follows from what was found.
+    pub(crate) fn next(self, is_visible: bool) -> Arrival {
+        let looks = self.looks + 1;
+        if is_visible {
+            return Arrival::Wake;
+        }
+        if looks >= LOOKS_MAX {
+            tracing::warn!(delivery = %self.delivery, "a record's row never became visible");
+            return Arrival::Wake;
+        }
+        let doubled = BACK_IN_FIRST.saturating_mul(1 << self.looks.min(16));
+        Arrival::Back { after: doubled.min(BACK_IN_MAX), awaited: Self { looks, ..self } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_not_there_is_looked_for_again_soon_and_not_for_ever() {
+        let mut awaited = Awaited::first(uuid::Uuid::nil().into());
+        assert_eq!(awaited.next(true), Arrival::Wake);
+        let mut waits = Vec::new();
+        while let Arrival::Back { after, awaited: again } = awaited.next(false) {
+            waits.push(after);
+            awaited = again;
+        }
+        assert_eq!(waits[0], Duration::from_millis(100));
+        assert!(waits.is_sorted() && waits.last() == Some(&BACK_IN_MAX), "{waits:?}");
+        let all: Duration = waits.iter().sum();
+        assert!((540..660).contains(&all.as_secs()), "{all:?}");
+    }
+
+    #[test]
+    fn only_our_relay_is_believed_about_its_rows() {
+        assert!(is_trusted("webhook-wakes"));
+        assert!(!is_trusted("webhook-events") && !is_trusted("(not by Kafka)"));
+    }
+}
