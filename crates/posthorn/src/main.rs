@@ -4,15 +4,19 @@
 //! together and prints. A role is the same whether `up` or somebody else starts it.
 
 mod delivery_show;
+mod demo_merchant;
 mod endpoint;
 mod exec;
+mod from_files;
 mod guard;
+mod health;
 mod migrate;
 mod parked;
 mod register;
 mod role;
 mod secrets;
 mod status;
+mod topics;
 mod up;
 mod webhook;
 mod why;
@@ -52,6 +56,8 @@ enum Command {
     Traces(RoleArgs<traces::Config>),
     /// Bring the database's schema up to date.
     Migrate(migrate::MigrateArgs),
+    /// Make the topics that are missing.
+    Topics(topics::TopicsArgs),
     /// Make the worker, Kafka and the one subscription known to Restate; what is known stays.
     Register(actors::RegisterConfig),
     /// Put a load of payments on a running stack, receive it, and report what it came to.
@@ -70,13 +76,20 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     /// Sign and verify webhooks by hand.
     Webhook(webhook::WebhookArgs),
+    /// Is it ready? For the health check of a container, in which there is nothing else.
+    #[command(hide = true)]
+    Health(health::HealthArgs),
+    /// Make the demo merchant and its endpoint, unless they are there.
+    #[command(hide = true)]
+    DemoMerchant(demo_merchant::DemoMerchantArgs),
+    #[command(hide = true)]
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Exec(exec::ExecArgs),
 }
 
 fn main() -> ExitCode {
-    let command = match Cli::parse().command {
+    let command = match from_files::parse::<Cli>().command {
         // Before there are threads: this process is about to become another.
         Command::Exec(args) => return exec::exec(args),
         command => command,
@@ -115,6 +128,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Register(config) => register::register(&config).await,
         Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),
+        Command::Topics(args) => topics::topics(&args).await,
+        Command::Health(args) => health::health(&args).await,
+        Command::DemoMerchant(args) => demo_merchant::demo_merchant(&args).await,
         Command::Delivery(args) => delivery_show::delivery(&args).await,
         Command::Why(args) => why::why(&args).await,
         Command::Endpoint(args) => endpoint::endpoint(&args).await,

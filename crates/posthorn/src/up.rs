@@ -20,6 +20,7 @@ use stack::{Board, PortChoice, Progress, StateDir, Supervisor};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::demo::merchant as demo_merchant;
 use self::plan::Plan;
 pub(crate) use self::roles::ROLES;
 use self::tracing_to::TracingTo;

@@ -41,13 +41,9 @@ struct Announced {
 
 /// Makes what is missing and one payment; the timeline, ready to print.
 pub(super) async fn demo(plan: &Plan) -> anyhow::Result<String> {
-    let api = Api::new(plan.ports.http)?;
-    api.post("/v1/merchants", json!({ "merchant_id": MERCHANT, "name": "Demo merchant" })).await?;
+    let api = Api::new(&format!("http://127.0.0.1:{}", plan.ports.http))?;
     let url = format!("http://127.0.0.1:{}/webhooks/{MERCHANT}", plan.ports.simulator);
-    if !api.has_endpoint(&url).await? {
-        let endpoint = json!({ "merchant_id": MERCHANT, "url": url, "event_types": [] });
-        api.post("/v1/endpoints", endpoint).await?;
-    }
+    api.make_merchant(&url).await?;
     let first = api.pay(plan).await?;
     if first.took_ms() < WARM_MS {
         return Ok(first.print(&url, ""));
@@ -122,6 +118,11 @@ impl Travelled {
     }
 }
 
+/// Makes the merchant with an endpoint at `url`, through the front at `api`, unless it is there.
+pub(crate) async fn merchant(api: &str, url: &str) -> anyhow::Result<()> {
+    Api::new(api)?.make_merchant(url).await
+}
+
 /// The JSON front, as a caller sees it.
 struct Api {
     client: reqwest::Client,
@@ -129,14 +130,24 @@ struct Api {
 }
 
 impl Api {
-    fn new(port: u16) -> anyhow::Result<Self> {
+    fn new(base: &str) -> anyhow::Result<Self> {
         // To this machine alone: no proxy, and nobody there redirects.
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(REQUEST_TIMEOUT)
             .build()?;
-        Ok(Self { client, base: format!("http://127.0.0.1:{port}") })
+        Ok(Self { client, base: base.trim_end_matches('/').to_owned() })
+    }
+
+    async fn make_merchant(&self, url: &str) -> anyhow::Result<()> {
+        let merchant = json!({ "merchant_id": MERCHANT, "name": "Demo merchant" });
+        self.post("/v1/merchants", merchant).await?;
+        if !self.has_endpoint(url).await? {
+            let endpoint = json!({ "merchant_id": MERCHANT, "url": url, "event_types": [] });
+            self.post("/v1/endpoints", endpoint).await?;
+        }
+        Ok(())
     }
 
     /// One payment, all the way.
