@@ -9,10 +9,10 @@ POSTHORN := target/release/posthorn
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test bench fuzz jaeger status fmt build prerequisites clean
+.PHONY: help up test bench crash-test fuzz jaeger status fmt build prerequisites clean
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 up: build ## Build, and run everything on this machine until Ctrl-C
 	@# Should make be killed, `up` is told to stop.
@@ -29,6 +29,11 @@ test: ## Format, lints, every test on the real parts
 bench: build ## Load against the `make up` that runs, such as ARGS="--rate 200 --seconds 30"
 	@test -r .posthorn/environment || { echo 'Run make up first, in another terminal.'; exit 1; }
 	@set -a; . .posthorn/environment; set +a; exec $(POSTHORN) bench $(ARGS)
+
+crash-test: build ## A part killed with -9 under load, beside the old design; ARGS="--kill kafka --payments 1000"
+	@# A stack of its own, unless one runs already.
+	@if $(POSTHORN) status >/dev/null 2>&1; then exec $(POSTHORN) crash-test $(ARGS); \
+		else exec $(POSTHORN) crash-test --start --dir .posthorn/crash-test $(ARGS); fi
 
 status: build ## What `make up` runs
 	@$(POSTHORN) status $(ARGS)

@@ -65,18 +65,20 @@ impl Conditions {
 }
 
 /// One, five and fifteen minutes.
-pub(crate) fn load_average() -> String {
+pub fn load_average() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
-fn cpu() -> String {
+/// The processor, as it calls itself.
+pub fn cpu() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
     name.map_or_else(|| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
-fn git_revision() -> String {
+/// Of the sources in the working directory.
+pub fn git_revision() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

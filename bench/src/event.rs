@@ -8,17 +8,17 @@ use time::OffsetDateTime;
 
 /// What happened to a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub enum Kind {
     Succeeded,
     Refunded,
 }
 
 impl Kind {
-    pub(crate) fn of_event_type(event_type: &str) -> Option<Self> {
+    pub fn of_event_type(event_type: &str) -> Option<Self> {
         [Self::Succeeded, Self::Refunded].into_iter().find(|kind| kind.event_type() == event_type)
     }
 
-    pub(crate) const fn event_type(self) -> &'static str {
+    pub const fn event_type(self) -> &'static str {
         match self {
             Self::Succeeded => "payment.succeeded",
             Self::Refunded => "payment.refunded",
@@ -28,7 +28,7 @@ impl Kind {
 
 /// One event at the only endpoint of its merchant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Event {
+pub struct Event {
     pub endpoint: u32,
     pub payment: PaymentId,
     pub kind: Kind,
@@ -36,7 +36,7 @@ pub(crate) struct Event {
 
 /// An event whose transaction was acknowledged.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Made {
+pub struct Made {
     pub event: Event,
     /// Before the call that made it, microseconds since 1970.
     pub begun_us: i64,
@@ -46,7 +46,7 @@ pub(crate) struct Made {
 
 /// One request at the receiver.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Arrival {
+pub struct Arrival {
     pub event: Event,
     /// Fingerprint of its webhook-id.
     pub webhook: u64,
@@ -59,11 +59,11 @@ pub(crate) struct Arrival {
 }
 
 /// Microseconds since 1970. The machine's clock is the one that PostgreSQL reads too.
-pub(crate) fn now_us() -> i64 {
+pub fn now_us() -> i64 {
     micros_of(OffsetDateTime::now_utc())
 }
 
 /// A moment in microseconds since 1970.
-pub(crate) fn micros_of(at: OffsetDateTime) -> i64 {
+pub fn micros_of(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }

@@ -12,7 +12,7 @@ use crate::event::{Arrival, Event, Kind, Made};
 
 /// What came of everything.
 #[derive(Debug, Default)]
-pub(crate) struct Verdict {
+pub struct Verdict {
     /// Acknowledged events that arrived.
     pub delivered: u64,
     /// Acknowledged events that did not.
@@ -34,7 +34,7 @@ pub(crate) struct Verdict {
 }
 
 /// Judges a run.
-pub(crate) fn judge(made: &[Made], arrivals: &[Arrival]) -> Verdict {
+pub fn judge(made: &[Made], arrivals: &[Arrival]) -> Verdict {
     let calls: HashMap<Event, &Made> = made.iter().map(|made| (made.event, made)).collect();
     let mut verdict = Verdict::default();
     let mut first: HashMap<Event, u64> = HashMap::with_capacity(made.len());
@@ -76,7 +76,7 @@ pub(crate) fn judge(made: &[Made], arrivals: &[Arrival]) -> Verdict {
 
 impl Verdict {
     /// What must not have happened, a sentence each; empty when all is well.
-    pub(crate) fn complaints(&self) -> Vec<String> {
+    pub fn complaints(&self) -> Vec<String> {
         /// Events that a complaint names; the rest is counted.
         const NAMED_MAX: usize = 10;
         let mut complaints = Vec::new();

@@ -19,5 +19,12 @@ mod target;
 mod usage;
 mod way;
 
+pub use conditions::{cpu, git_revision, load_average};
 pub use config::{Config, Scenario, Via};
+pub use event::{Arrival, Event, Kind, Made, micros_of, now_us};
+pub use judge::{Verdict, judge};
+pub use load::{End, Load, Stream};
 pub use run::run;
+pub use setup::merchants;
+pub use stack::{Service, Stack};
+pub use way::{JsonFront, Refusal, Way};

@@ -25,7 +25,7 @@ const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(200);
 
 /// The load.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub struct Load {
     way: Way,
     merchants: Vec<MerchantId>,
     refund_percent: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Load {
 
 /// A row of payments.
 #[derive(Debug, Clone)]
-pub(crate) struct Stream {
+pub struct Stream {
     /// The endpoints that take turns: from this number on, so many.
     pub first_endpoint: u32,
     pub endpoints: u32,
@@ -53,7 +53,7 @@ pub(crate) struct Stream {
 
 /// When a stream ends.
 #[derive(Debug, Clone)]
-pub(crate) enum End {
+pub enum End {
     At(Instant),
     After(u64),
     When(Arc<AtomicBool>),
@@ -70,7 +70,7 @@ impl End {
 }
 
 impl Load {
-    pub(crate) fn new(way: Way, merchants: Vec<MerchantId>, refund_percent: u64) -> Self {
+    pub fn new(way: Way, merchants: Vec<MerchantId>, refund_percent: u64) -> Self {
         Self {
             way,
             merchants,
@@ -84,12 +84,12 @@ impl Load {
     }
 
     /// What was acknowledged so far.
-    pub(crate) fn made(&self) -> MutexGuard<'_, Vec<Made>> {
+    pub fn made(&self) -> MutexGuard<'_, Vec<Made>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a stream to its end.
-    pub(crate) async fn run(self: &Arc<Self>, stream: Stream) -> anyhow::Result<()> {
+    pub async fn run(self: &Arc<Self>, stream: Stream) -> anyhow::Result<()> {
         let next = Arc::new(AtomicU64::new(0));
         let begin = Instant::now();
         let mut callers = JoinSet::new();
@@ -105,7 +105,7 @@ impl Load {
 
     /// All payments of a burst in one transaction where the way allows it (SQL); else as fast as
     /// `callers` can.
-    pub(crate) async fn burst(
+    pub async fn burst(
         self: &Arc<Self>,
         endpoint: u32,
         count: u32,

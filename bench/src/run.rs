@@ -60,7 +60,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let run = format!("{:x}", now_us() / 1_000);
     let endpoints = config.endpoints + u32::from(config.scenario == Scenario::Burst);
     eprintln!("run {run}: making {endpoints} merchants with an endpoint each");
-    let merchants = setup::merchants(&target.api_url, &run, endpoints, &receiver).await?;
+    let merchants =
+        setup::merchants(&target.api_url, &format!("bench-{run}"), endpoints, |number| {
+            Some(receiver.url(number))
+        })
+        .await?;
     let mut conditions = Conditions::read(&config, &stack, &target).await;
     let load = Arc::new(Load::new(way, merchants, config.refund_percent));
 

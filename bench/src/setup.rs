@@ -9,17 +9,19 @@ use domain::MerchantId;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::receiver::Receiver;
-
 /// Longest for one call of the set-up.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes `count` merchants, each with one endpoint at the receiver.
-pub(crate) async fn merchants(
+/// Makes `count` merchants named `name` and a number, each with one endpoint at its `url`; one
+/// without a URL gets none.
+///
+/// # Errors
+/// When there is no api, or it refuses.
+pub async fn merchants(
     api_url: &str,
-    run: &str,
+    name: &str,
     count: u32,
-    receiver: &Receiver,
+    url: impl Fn(u32) -> Option<String>,
 ) -> anyhow::Result<Vec<MerchantId>> {
     let client = Client::builder()
         .timeout(CALL_TIMEOUT)
@@ -30,18 +32,15 @@ pub(crate) async fn merchants(
     let api = Api { client, url: api_url.trim_end_matches('/').to_owned() };
     let mut merchants = Vec::new();
     for number in 0..count {
-        let merchant = MerchantId::try_from(format!("bench-{run}-{number}"))?;
-        let name = format!("Bench {run}, merchant {number}");
-        let body = json!({ "merchant_id": merchant.as_str(), "name": name });
+        let merchant = MerchantId::try_from(format!("{name}-{number}"))?;
+        let body = json!({ "merchant_id": merchant.as_str(), "name": merchant.as_str() });
         api.post("/v1/merchants", &body).await?;
-        let body = json!({
-            "merchant_id": merchant.as_str(),
-            "url": receiver.url(number),
-            "event_types": [],
-        });
-        let answer = api.post("/v1/endpoints", &body).await?;
-        if !answer["id"].as_str().is_some_and(|id| id.starts_with("ep_")) {
-            bail!("{}/v1/endpoints answered without the endpoint's id", api.url);
+        if let Some(url) = url(number) {
+            let body = json!({ "merchant_id": merchant.as_str(), "url": url, "event_types": [] });
+            let answer = api.post("/v1/endpoints", &body).await?;
+            if !answer["id"].as_str().is_some_and(|id| id.starts_with("ep_")) {
+                bail!("{}/v1/endpoints answered without the endpoint's id", api.url);
+            }
         }
         merchants.push(merchant);
     }

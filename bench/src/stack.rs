@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 /// One part or role.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Service {
+pub struct Service {
     pub name: String,
     pub pid: Option<u32>,
     #[serde(default)]
@@ -26,24 +26,24 @@ struct Status {
 
 /// The stack of an `up`.
 #[derive(Debug, Clone)]
-pub(crate) struct Stack {
+pub struct Stack {
     file: PathBuf,
     environment: PathBuf,
 }
 
 impl Stack {
     /// The stack whose state directory this is.
-    pub(crate) fn new(dir: &Path) -> Self {
+    pub fn new(dir: &Path) -> Self {
         Self { file: dir.join("status.json"), environment: dir.join("environment") }
     }
 
     /// What every role of the stack is told under this name.
-    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+    pub fn variable(&self, name: &str) -> Option<String> {
         variable(&std::fs::read_to_string(&self.environment).ok()?, name)
     }
 
     /// What it says that it runs, at this moment.
-    pub(crate) fn services(&self) -> anyhow::Result<Vec<Service>> {
+    pub fn services(&self) -> anyhow::Result<Vec<Service>> {
         let text = std::fs::read_to_string(&self.file)
             .with_context(|| format!("{}: is `posthorn up` running?", self.file.display()))?;
         let status: Status = serde_json::from_str(&text)
@@ -52,20 +52,20 @@ impl Stack {
     }
 
     /// The process of the service with this name.
-    pub(crate) fn pid(&self, name: &str) -> anyhow::Result<u32> {
+    pub fn pid(&self, name: &str) -> anyhow::Result<u32> {
         let services = self.services()?;
         let Some(service) = services.iter().find(|service| service.name == name) else {
             let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
-            bail!("--kill: no {name} in {}; there are {}", self.file.display(), names.join(", "));
+            bail!("no {name} in {}; there are {}", self.file.display(), names.join(", "));
         };
-        service.pid.with_context(|| format!("--kill: {name} has no process now"))
+        service.pid.with_context(|| format!("{name} has no process now"))
     }
 
     /// Kills the service with -9.
-    pub(crate) fn kill(&self, name: &str) -> anyhow::Result<u32> {
+    pub fn kill(&self, name: &str) -> anyhow::Result<u32> {
         let pid = self.pid(name)?;
         let target = Pid::from_raw(i32::try_from(pid)?);
-        kill(target, Signal::SIGKILL).with_context(|| format!("--kill: {name}, pid {pid}"))?;
+        kill(target, Signal::SIGKILL).with_context(|| format!("{name}, pid {pid}"))?;
         Ok(pid)
     }
 }

@@ -36,16 +36,28 @@ impl Lab {
         Self::start_with(&[]).await
     }
 
+    /// Starts the parts alone: PostgreSQL, Kafka and Restate.
+    ///
+    /// # Errors
+    /// When they are not ready in time.
+    pub async fn start_parts() -> anyhow::Result<Self> {
+        Self::start_anew(&[], &["--no-roles"]).await
+    }
+
     /// The same with more variables in its environment.
     ///
     /// # Errors
     /// When it is not ready in time.
     pub async fn start_with(variables: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_anew(variables, &[]).await
+    }
+
+    async fn start_anew(variables: &[(&str, &str)], options: &[&str]) -> anyhow::Result<Self> {
         let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
         // PostgreSQL runs as another user when we are root, and must be able to get in.
         std::fs::set_permissions(temporary.path(), open_to_all())?;
         let dir = temporary.path().join("state");
-        let mut lab = Self::start_in_with(&dir, variables).await?;
+        let mut lab = Self::start_in_with(&dir, variables, options).await?;
         lab._temporary = Some(temporary);
         Ok(lab)
     }
@@ -55,11 +67,15 @@ impl Lab {
     /// # Errors
     /// When it is not ready in time.
     pub async fn start_in(dir: &Path) -> anyhow::Result<Self> {
-        Self::start_in_with(dir, &[]).await
+        Self::start_in_with(dir, &[], &[]).await
     }
 
-    async fn start_in_with(dir: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let child = spawn(dir, variables)?;
+    async fn start_in_with(
+        dir: &Path,
+        variables: &[(&str, &str)],
+        options: &[&str],
+    ) -> anyhow::Result<Self> {
+        let child = spawn(dir, variables, options)?;
         let lab = Self { dir: dir.to_owned(), _temporary: None, child };
         let pid = lab.child.id();
         until("the stack is ready", START_LIMIT, async || {
@@ -214,7 +230,7 @@ fn output_file(dir: &Path) -> PathBuf {
 }
 
 /// Starts `posthorn up` from a thread that ends with the process.
-fn spawn(dir: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Child> {
+fn spawn(dir: &Path, variables: &[(&str, &str)], options: &[&str]) -> anyhow::Result<Child> {
     let binary = binary()?;
     let output = std::fs::File::create(output_file(dir))?;
     let mut command = Command::new(&binary);
@@ -226,6 +242,7 @@ fn spawn(dir: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Child> {
         .arg(&binary)
         .args(["up", "--no-demo", "--ports", "auto", "--dir"])
         .arg(dir)
+        .args(options)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
@@ -242,7 +259,10 @@ fn spawn(dir: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Child> {
 }
 
 /// The binary that was built beside this test.
-fn binary() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile = test.ancestors().nth(2).context("a test lies in target/<profile>/deps")?;
     let binary = profile.join("posthorn");

@@ -11,6 +11,6 @@ mod receiver;
 mod wait;
 
 pub use api::Api;
-pub use lab::Lab;
+pub use lab::{Lab, binary};
 pub use receiver::{Answer, Receiver, Request};
 pub use wait::until;

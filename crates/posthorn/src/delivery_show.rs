@@ -94,7 +94,8 @@ fn as_json(delivery: &ShownDelivery, attempts: &[ShownAttempt]) -> Value {
     })
 }
 
-fn timeline(
+/// How a delivery went, for people.
+pub(crate) fn timeline(
     delivery: &ShownDelivery,
     attempts: &[ShownAttempt],
 ) -> Result<String, std::fmt::Error> {

@@ -3,6 +3,7 @@
 //! This crate stands on every other one and holds no rule of its own: it reads options, puts parts
 //! together and prints. A role is the same whether `up` or somebody else starts it.
 
+mod crash_test;
 mod delivery_show;
 mod demo_merchant;
 mod endpoint;
@@ -11,6 +12,7 @@ mod from_files;
 mod guard;
 mod health;
 mod migrate;
+mod old_design;
 mod parked;
 mod register;
 mod role;
@@ -62,6 +64,8 @@ enum Command {
     Register(actors::RegisterConfig),
     /// Put a load of payments on a running stack, receive it, and report what it came to.
     Bench(bench::Config),
+    /// Kill a part of a running stack with -9 under load, and compare what arrives with the old design.
+    CrashTest(crash_test::CrashTestArgs),
     /// What became of a delivery.
     Delivery(delivery_show::DeliveryArgs),
     /// What became of a payment, an event or a delivery, and what happens next.
@@ -82,7 +86,9 @@ enum Command {
     /// Make the demo merchant and its endpoint, unless they are there.
     #[command(hide = true)]
     DemoMerchant(demo_merchant::DemoMerchantArgs),
+    /// The old design that `crash-test` compares with: an api that sends webhooks from memory.
     #[command(hide = true)]
+    OldDesign(old_design::OldDesignArgs),
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Exec(exec::ExecArgs),
@@ -128,9 +134,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Register(config) => register::register(&config).await,
         Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),
+        Command::CrashTest(args) => crash_test::crash_test(args).await,
         Command::Topics(args) => topics::topics(&args).await,
         Command::Health(args) => health::health(&args).await,
         Command::DemoMerchant(args) => demo_merchant::demo_merchant(&args).await,
+        Command::OldDesign(args) => old_design::old_design(args).await,
         Command::Delivery(args) => delivery_show::delivery(&args).await,
         Command::Why(args) => why::why(&args).await,
         Command::Endpoint(args) => endpoint::endpoint(&args).await,

@@ -99,6 +99,39 @@ impl Store {
         row.as_ref().map(delivery_of).transpose()
     }
 
+    /// The deliveries of the events about `object_id`, waiting or finished, in their order.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn shown_deliveries_about(
+        &self,
+        object_id: &str,
+    ) -> Result<Vec<ShownDelivery>, StoreError> {
+        let rows = sqlx::query(
+            "select d.id, d.event_id, d.endpoint_id, d.merchant_id, d.event_type, d.object_id,
+                 d.occurred_at, d.created_at, d.attempts, 'waiting' as state, null as reason,
+                 null::timestamptz as finished_at, d.next_attempt_at,
+                 r.not_before as endpoint_waits_until, d.sequence
+             from domain_events e
+             join deliveries d on d.event_id = e.id
+             left join endpoint_runtime r on r.endpoint_id = d.endpoint_id
+                 and r.not_before > clock_timestamp()
+             where e.object_id = $1
+             union all
+             select f.id, f.event_id, f.endpoint_id, f.merchant_id, f.event_type, f.object_id,
+                 f.occurred_at, f.created_at, f.attempts, f.state, f.reason, f.finished_at, null,
+                 null, f.sequence
+             from domain_events e
+             join finished_deliveries f on f.event_id = e.id
+             where e.object_id = $1
+             order by sequence",
+        )
+        .bind(object_id)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(delivery_of).collect()
+    }
+
     /// The newest `limit` attempts of a delivery, in the order in which they were made.
     ///
     /// # Errors

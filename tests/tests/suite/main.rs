@@ -8,6 +8,7 @@ mod canary;
 mod changes;
 mod commands;
 mod crash;
+mod crash_test;
 mod foreign_cdc;
 mod fronts;
 mod grpc;
