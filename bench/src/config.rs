@@ -73,6 +73,9 @@ pub struct Config {
     /// After the load: give up when nothing has arrived for so many seconds.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub quiet_seconds: u64,
+    /// Also: how long each step of the way took, beside the figures of the reference design.
+    #[arg(long)]
+    pub breakdown: bool,
     /// Print the report as JSON instead of Markdown.
     #[arg(long)]
     pub json: bool,

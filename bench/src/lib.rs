@@ -5,6 +5,7 @@
 //! Nothing here trusts our own tables or counters, and a run in which anything was lost or out of
 //! order ends with an error that names it.
 
+mod breakdown;
 mod conditions;
 mod config;
 mod event;

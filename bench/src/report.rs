@@ -6,6 +6,7 @@ use std::fmt::{self, Display};
 
 use serde::Serialize;
 
+use crate::breakdown::Breakdown;
 use crate::conditions::Conditions;
 use crate::event::Arrival;
 
@@ -16,6 +17,7 @@ pub(crate) struct Report {
     pub created: Created,
     pub delivered: Delivered,
     pub latency: Vec<Latency>,
+    pub breakdown: Option<Breakdown>,
     pub killed: Option<Killed>,
     pub processes: Vec<Process>,
     /// Empty when all is well.
@@ -91,8 +93,7 @@ impl Latency {
             arrivals.iter().map(|arrival| arrival.arrived_us - arrival.happened_us).collect();
         latencies.sort_unstable();
         let last = latencies.len().checked_sub(1)?;
-        // The nearest rank: the smallest value that p percent do not exceed.
-        let percentile = |p: usize| millis(latencies[(latencies.len() * p).div_ceil(100) - 1]);
+        let percentile = |p: usize| millis(nearest_rank(&latencies, p));
         let times = || arrivals.iter().map(|arrival| arrival.arrived_us);
         let span_us = times().max()? - times().min()?;
         Some(Self {
@@ -105,6 +106,11 @@ impl Latency {
             events_per_second: per_second(latencies.len(), span_us),
         })
     }
+}
+
+/// The smallest value of `sorted` that `percent` of them do not exceed. There must be one.
+pub(crate) fn nearest_rank(sorted: &[i64], percent: usize) -> i64 {
+    sorted[(sorted.len() * percent).div_ceil(100) - 1]
 }
 
 #[allow(clippy::cast_precision_loss)] // Microseconds of a run are exact in an f64.
@@ -172,6 +178,9 @@ impl Display for Report {
         )?;
         if let Some(refusal) = &created.first_refusal {
             writeln!(f, "\nThe first call that was repeated had been answered: {refusal}")?;
+        }
+        if let Some(breakdown) = &self.breakdown {
+            breakdown.fmt(f)?;
         }
         if let Some(killed) = &self.killed {
             killed.fmt(f)?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::time::Instant;
 
+use crate::breakdown;
 use crate::conditions::{Conditions, load_average};
 use crate::config::{Config, Scenario};
 use crate::event::{Arrival, now_us};
@@ -81,7 +82,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let meter = watch.await.context("the watch panicked")?;
     conditions.load_average_after = load_average();
 
-    let report = report(&config, conditions, &load, &receiver, &times, &meter);
+    let mut report = report(&config, conditions, &load, &receiver, &times, &meter);
+    if config.breakdown {
+        let made = load.made().clone();
+        report.breakdown = Some(breakdown::measure(&target, &made).await?);
+    }
     if config.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -252,6 +257,7 @@ fn report(
             lag_ms_max: millis(load.lag_us_max.load(Ordering::Relaxed)),
         },
         latency: latencies(config, &verdict, times),
+        breakdown: None,
         killed: config.kill.clone().zip(times.killed).map(|(name, (pid, at_us))| {
             let after = verdict.first_arrivals.iter().filter(|a| a.happened_us > at_us);
             let first_us = after.map(|a| a.arrived_us).min();

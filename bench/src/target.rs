@@ -11,6 +11,8 @@ pub(crate) struct Target {
     pub api_url: String,
     /// The api role's gRPC front.
     pub grpc_url: String,
+    /// The relay role, which remembers when it announced the last deliveries.
+    pub relay_url: String,
     /// PostgreSQL, when it is known where.
     pub database_url: Option<String>,
 }
@@ -28,6 +30,7 @@ impl Target {
         Self {
             api_url: url(&config.api_url, "POSTHORN_HTTP_LISTEN", "127.0.0.1:3001"),
             grpc_url: url(&config.grpc_url, "POSTHORN_GRPC_LISTEN", "127.0.0.1:50051"),
+            relay_url: url(&None, "POSTHORN_RELAY_LISTEN", "127.0.0.1:9101"),
             database_url: database_url.clone().or_else(|| stack.variable("POSTHORN_DATABASE_URL")),
         }
     }

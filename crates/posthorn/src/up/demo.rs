@@ -210,6 +210,7 @@ mod tests {
             invoked_at: None,
             started_at: datetime!(2026-01-01 00:00:00.010 UTC),
             posted_at: datetime!(2026-01-01 00:00:00.012 UTC),
+            sent_at: datetime!(2026-01-01 00:00:00.0125 UTC),
             answered_at: datetime!(2026-01-01 00:00:00.0145 UTC),
             status: Some(200),
         };
