@@ -1,0 +1,163 @@
+//! The compose file: what Docker Compose's own loader makes of it, and what must hold.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use crate::{folder, yaml};
+
+const FRONT: &str = "${POSTHORN_FRONT_ADDRESS:-127.0.0.1}";
+
+/// The services, by name.
+pub(crate) fn services() -> anyhow::Result<serde_json::Map<String, Value>> {
+    let file = yaml("docker-compose.yaml")?;
+    Ok(file["services"].as_object().context("no services")?.clone())
+}
+
+fn is_ours(service: &Value) -> bool {
+    service["image"].as_str().is_some_and(|image| image.starts_with("posthorn:"))
+}
+
+/// The words of a list.
+pub(crate) fn words(value: &Value) -> Vec<String> {
+    let word = |word: &Value| word.as_str().map(str::to_owned);
+    value.as_array().into_iter().flatten().filter_map(word).collect()
+}
+
+#[test]
+fn docker_composes_own_loader_accepts_it_in_both_profiles() -> anyhow::Result<()> {
+    // A copy, in which the secrets are drawn as a newcomer draws them; twice, which changes nothing.
+    let temporary = tempfile::tempdir()?;
+    let copy = temporary.path().join("compose");
+    ensure!(Command::new("cp").arg("-r").args([folder(), copy.clone()]).status()?.success());
+    let drawn = || -> anyhow::Result<String> {
+        ensure!(Command::new(copy.join("draw-secrets")).status()?.success(), "draw-secrets");
+        Ok(std::fs::read_to_string(copy.join("secrets/database_url"))?)
+    };
+    let url = drawn()?;
+    ensure!(url.starts_with("postgres://posthorn:") && url == drawn()?, "drawn twice");
+    let loader = temporary.path().join("loader");
+    let build = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&loader)
+        .arg(".")
+        .current_dir(folder().join("check"))
+        .output();
+    if !build.as_ref().is_ok_and(|build| build.status.success()) {
+        eprintln!("SKIPPED: Docker Compose's loader needs Go 1.23 and its modules: {build:?}");
+        return Ok(());
+    }
+    for (profile, has, has_not) in [("sequin", "sequin", "relay"), ("relay", "relay", "sequin")] {
+        let file = copy.join("docker-compose.yaml");
+        let loaded = Command::new(&loader).arg(file).arg(profile).output()?;
+        ensure!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+        let project: Value = serde_json::from_slice(&loaded.stdout)?;
+        ensure!(project["services"][has].is_object(), "no {has} in the profile {profile}");
+        ensure!(project["services"][has_not].is_null(), "{has_not} in the profile {profile}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_image_is_pinned_and_every_port_is_on_loopback_unless_it_is_a_fronts() -> anyhow::Result<()>
+{
+    for (name, service) in services()? {
+        let image = service["image"].as_str().with_context(|| format!("{name}: no image"))?;
+        let tag = image.rsplit_once(':').map(|(_, tag)| tag).unwrap_or_default();
+        let is_pinned = tag.chars().any(|c| c.is_ascii_digit()) && tag.contains('.');
+        ensure!(is_pinned, "{name}: {image} is not pinned by its version");
+        for port in words(&service["ports"]) {
+            let on_front = name == "api" && port.starts_with(FRONT);
+            ensure!(on_front || port.starts_with("127.0.0.1:"), "{name} publishes {port}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_ours_is_read_only_unprivileged_and_knows_its_health() -> anyhow::Result<()> {
+    for (name, service) in services()?.iter().filter(|(_, service)| is_ours(service)) {
+        ensure!(service["read_only"] == true, "{name} may write");
+        ensure!(service["cap_drop"] == serde_json::json!(["ALL"]), "{name} has capabilities");
+        ensure!(service["user"] == "65532:65532", "{name}: {}", service["user"]);
+        // A job ends; a role is asked.
+        let is_role = service["restart"] == "unless-stopped";
+        ensure!(is_role == service["healthcheck"].is_object(), "{name}: its health");
+        let password = service.to_string();
+        ensure!(!password.contains("postgres://"), "{name} has a password in its environment");
+    }
+    Ok(())
+}
+
+#[test]
+fn exactly_one_producer_stands_and_restate_subscribes_its_topic() -> anyhow::Result<()> {
+    let services = services()?;
+    let profile = |name: &str| words(&services[name]["profiles"]);
+    ensure!(profile("sequin") == ["sequin"] && profile("relay") == ["relay"]);
+    for (job, profile_of, topic) in [
+        ("register-sequin", "sequin", "webhook-events"),
+        ("register-relay", "relay", "webhook-wakes"),
+    ] {
+        ensure!(profile(job) == [profile_of], "{job}");
+        ensure!(words(&services[job]["command"]) == ["register", "--topic", topic], "{job}");
+    }
+    let default = crate::text(".env")?;
+    let default = default.lines().find_map(|line| line.strip_prefix("COMPOSE_PROFILES="));
+    ensure!(matches!(default, Some("sequin" | "relay")), "{default:?}");
+    Ok(())
+}
+
+#[test]
+fn what_a_service_waits_for_mounts_and_is_told_is_there() -> anyhow::Result<()> {
+    let file = yaml("docker-compose.yaml")?;
+    let services = services()?;
+    for (name, service) in &services {
+        for (other, how) in service["depends_on"].as_object().into_iter().flatten() {
+            let other = services.get(other).with_context(|| format!("{name} waits for {other}"))?;
+            let needs_health = how["condition"] == "service_healthy";
+            ensure!(!needs_health || other["healthcheck"].is_object(), "{name}: nobody asks it");
+        }
+        for secret in words(&service["secrets"]) {
+            ensure!(file["secrets"][&secret].is_object(), "{name}: no secret {secret}");
+        }
+        let environment = service["environment"].as_object().into_iter().flatten();
+        for path in environment.filter_map(|(_, it)| it.as_str()?.strip_prefix("/run/secrets/")) {
+            // What all are told, not all read: a job that needs no key is given none.
+            ensure!(file["secrets"][path].is_object(), "{name}: no secret {path}");
+        }
+        for volume in words(&service["volumes"]) {
+            let (source, _) = volume.split_once(':').context("a volume and its place")?;
+            let is_there = match source.strip_prefix('.') {
+                // The alerts and dashboards are made beside this folder.
+                Some(path) if path.starts_with("./observability") => true,
+                Some(path) => folder().join(format!(".{path}")).exists(),
+                None => file["volumes"].get(source).is_some(),
+            };
+            ensure!(is_there, "{name} mounts {source}, which is not there");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_command_line_of_ours_is_one_that_the_binary_knows() -> anyhow::Result<()> {
+    let binary = posthorn_tests::binary()?;
+    let mut tried = BTreeSet::new();
+    for (name, service) in services()?.iter().filter(|(_, service)| is_ours(service)) {
+        let command = words(&service["command"]);
+        let health = words(&service["healthcheck"]["test"]);
+        for line in [command, health.into_iter().skip(2).collect()] {
+            if line.is_empty() || !tried.insert(line.clone()) {
+                continue;
+            }
+            // Options are read before help is given: an unknown one is refused.
+            let asked = Command::new(&binary).args(&line).arg("--help").output()?;
+            let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+            ensure!(asked.status.success(), "{name}: {line:?}: {said}");
+        }
+    }
+    ensure!(tried.len() >= 10, "{tried:?}");
+    Ok(())
+}
