@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::EndpointId;
-use domain::wake::{self, Next};
+use domain::wake::{self, Arm, Next};
 use observability::metrics::WaitedFor;
 use observability::spans::Invocation;
 use restate_sdk::endpoint::Endpoint as ServiceEndpoint;
@@ -22,7 +22,7 @@ use crate::awaited::{self, Arrival, Awaited};
 use crate::persist::persist;
 use crate::report::{SliceReport, StateView, text_of};
 use crate::slice;
-use crate::timer::{self, Arm, Timer};
+use crate::timer::Timer;
 use crate::told_by_restate;
 use crate::worker::Worker;
 
@@ -34,10 +34,6 @@ const TIMER: &str = "timer";
 const STATE: &str = "state";
 /// What is the matter on our side, for people, and how often in a row.
 const STUCK: &str = "stuck";
-
-/// Waits while something on our side stands in the way of a whole slice: 5 s doubling to 60 s.
-const STUCK_WAIT_FIRST: Duration = Duration::from_secs(5);
-const STUCK_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Why a wake was sent.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -291,10 +287,8 @@ async fn leave(
         let before = ctx.get::<Json<Stuck>>(STUCK).await?.map_or(0, |Json(stuck)| stuck.times);
         let times = before.saturating_add(1);
         ctx.set(STUCK, Json(Stuck { reason: reason.clone(), times }));
-        let doublings = before.min(6);
-        let delay = STUCK_WAIT_FIRST.saturating_mul(1 << doublings).min(STUCK_WAIT_MAX);
         // Without PostgreSQL there is no clock to say when that is: whoever comes replaces it.
-        return set_timer(ctx, timer, delay, 0).await;
+        return set_timer(ctx, timer, wake::stuck_wait(before), 0).await;
     }
     let Some(view) = &report.view else {
         // No such endpoint, or it was deleted: nothing of it stays.
@@ -311,7 +305,8 @@ async fn leave(
         ctx.set(STATE, Json(view.clone()));
     }
     let early = matches!(call, WakeCall::Timer { .. }) && report.attempts == 0;
-    match timer::arm(timer.as_ref(), report.next_ms(), report.now_ms, early) {
+    let armed_ms = timer.as_ref().map(|timer| timer.at_ms);
+    match wake::arm(armed_ms, report.next_ms(), report.now_ms, early) {
         Arm::Keep => Ok(()),
         Arm::New { delay, at_ms } => set_timer(ctx, timer, delay, at_ms).await,
     }
