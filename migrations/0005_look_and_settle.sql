@@ -85,7 +85,8 @@ $$;
 -- the fold, in one transaction. Answers
 --   settled     all of it is written (or was, by an earlier call with the same attempt);
 --   fence_lost  somebody looked since: the attempt is kept, nothing else;
---   moved       the fold is newer than the one decided on: nothing is written, decide again.
+--   moved       the fold is newer than the one decided on: nothing is written, decide again, by the
+--               policy as it is now.
 create function settle(
     p_endpoint uuid, p_fence uuid, p_version bigint,
     p_delivery uuid, p_attempt uuid, p_started_at timestamptz, p_duration_us bigint,
@@ -98,7 +99,11 @@ create function settle(
     -- The journal's new events, in order, and their fold; no events, no change.
     p_schema_version int, p_events jsonb, p_events_at timestamptz,
     p_state jsonb, p_may_send boolean, p_not_before timestamptz
-) returns table (answer text, version bigint, state jsonb, config_version bigint)
+) returns table (
+        answer text, version bigint, state jsonb, config_version bigint,
+        -- Of one that moved: the command that came in between may have changed them.
+        ordering text, policy jsonb
+    )
     language plpgsql volatile
     set enable_seqscan = off
     set plan_cache_mode = force_generic_plan
@@ -125,6 +130,7 @@ begin
     end if;
     if is_mine and r.version <> p_version then
         answer := 'moved';
+        select e.ordering, e.policy into ordering, policy from endpoints e where e.id = p_endpoint;
         return next;
         return;
     end if;

@@ -8,8 +8,8 @@
 use std::time::{Duration, Instant};
 
 use domain::endpoint::{
-    Command, Decision, DeliveryFacts, Disposition, EndpointState, FinishReason, Jitter, decide,
-    next_up,
+    Command, Decision, DeliveryFacts, Disposition, EndpointState, FinishReason, Jitter, Policy,
+    decide, next_up,
 };
 use domain::{AttemptId, EndpointId};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -54,6 +54,7 @@ struct Slice<'a> {
     fresh: Instant,
     state: EndpointState,
     version: u64,
+    policy: Policy,
     attempts: u32,
     delivered: u32,
     next_due: Option<OffsetDateTime>,
@@ -135,6 +136,7 @@ async fn look_and_send(
         fresh: now,
         state: look.state,
         version: look.version,
+        policy: look.endpoint.policy.clone(),
         attempts: 0,
         delivered: 0,
         next_due: look.next_due,
@@ -200,8 +202,7 @@ impl Slice<'_> {
             return None;
         }
         let facts: Vec<DeliveryFacts> = self.line.iter().map(|delivery| delivery.facts).collect();
-        let policy = &self.turn.look.endpoint.policy;
-        let place = next_up(&self.state, policy, &facts, in_flight, self.now())?;
+        let place = next_up(&self.state, &self.policy, &facts, in_flight, self.now())?;
         (place < self.line.len()).then(|| self.line.remove(place))
     }
 
@@ -244,8 +245,7 @@ impl Slice<'_> {
         };
         let jitter = draw_jitter();
         loop {
-            let policy = &self.turn.look.endpoint.policy;
-            let decision = decide(&self.state, policy, &command, self.now(), jitter);
+            let decision = decide(&self.state, &self.policy, &command, self.now(), jitter);
             let state = decision.state_after(self.state);
             let settlement = Settlement {
                 endpoint: self.turn.endpoint,
@@ -262,9 +262,11 @@ impl Slice<'_> {
             metrics::worker().settled(answer_of(&settled), began.elapsed());
             match settled? {
                 Settled::FenceLost => return Err(Ended::FenceLost),
-                // A command came in between: decide again on what it left.
-                Settled::Moved { state, version } => {
-                    (self.state, self.version) = (state, version);
+                // A command came in between: decide again on what it left. It may have taken somebody
+                // out of the line, or changed the order of it: only a look knows.
+                Settled::Moved { state, version, policy } => {
+                    (self.state, self.version, self.policy) = (state, version, policy);
+                    self.close();
                 }
                 Settled::Done { state, version, config_version } => {
                     (self.state, self.version) = (state, version);

@@ -1,6 +1,7 @@
 //! A merchant of the test's own: keeps every request whole, answers as the script says.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -19,6 +21,10 @@ use crate::until;
 pub enum Answer {
     /// Answers with this status.
     Status(u16),
+    /// Answers with this status, and wants to be left alone for so many seconds.
+    RetryAfter(u16, u32),
+    /// Answers 200, after so long.
+    Late(Duration),
     /// Never answers.
     Hang,
 }
@@ -52,13 +58,20 @@ impl Request {
 }
 
 /// What a receiver does with a payment of this amount; none: as its script says.
-type Rule = fn(amount: i64) -> Option<Answer>;
+type Rule = Box<dyn Fn(i64) -> Option<Answer> + Send>;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Book {
     rule: Option<Rule>,
     script: VecDeque<Answer>,
     requests: Vec<Request>,
+}
+
+impl fmt::Debug for Book {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule: _, script, requests } = self;
+        f.debug_struct("Book").field("script", script).field("requests", requests).finish()
+    }
 }
 
 /// A running receiver; it ends with the test's runtime.
@@ -93,8 +106,8 @@ impl Receiver {
     }
 
     /// What it does with a payment, by its amount; before what its script says.
-    pub fn rule(&self, rule: Rule) {
-        lock(&self.book).rule = Some(rule);
+    pub fn rule(&self, rule: impl Fn(i64) -> Option<Answer> + Send + 'static) {
+        lock(&self.book).rule = Some(Box::new(rule));
     }
 
     /// Every request so far.
@@ -127,25 +140,34 @@ async fn receive(
     State(book): State<Arc<Mutex<Book>>>,
     headers: HeaderMap,
     body: Bytes,
-) -> StatusCode {
+) -> Response {
     let answer = {
         let mut book = lock(&book);
         let amount = || {
             let body: Value = serde_json::from_slice(&body).ok()?;
             body["data"]["amount"].as_i64()
         };
-        let ruled = book.rule.and_then(|rule| rule(amount()?));
+        let ruled = book.rule.as_ref().and_then(|rule| rule(amount()?));
         let scripted = || book.script.pop_front().unwrap_or(Answer::Status(200));
         let answer = ruled.unwrap_or_else(scripted);
         let answered = match answer {
-            Answer::Status(status) => Some(status),
+            Answer::Status(status) | Answer::RetryAfter(status, _) => Some(status),
+            Answer::Late(_) => Some(200),
             Answer::Hang => None,
         };
         book.requests.push(Request { headers, body, answered });
         answer
     };
+    let status = |status| StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     match answer {
-        Answer::Status(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
+        Answer::Status(code) => status(code).into_response(),
+        Answer::RetryAfter(code, seconds) => {
+            (status(code), [("retry-after", seconds.to_string())]).into_response()
+        }
+        Answer::Late(after) => {
+            tokio::time::sleep(after).await;
+            StatusCode::OK.into_response()
+        }
         Answer::Hang => std::future::pending().await,
     }
 }

@@ -12,6 +12,7 @@ mod crash_test;
 mod foreign_cdc;
 mod fronts;
 mod grpc;
+mod in_between;
 mod orders;
 mod path;
 mod records;

@@ -12,13 +12,14 @@ use uuid::Uuid;
 use crate::shared_lab;
 
 /// A migrated database without a relay, and an endpoint with some deliveries in it.
-struct Bench {
-    store: Store,
-    db: PgConnection,
-    endpoint: EndpointId,
+pub(crate) struct Bench {
+    pub(crate) store: Store,
+    pub(crate) url: String,
+    pub(crate) db: PgConnection,
+    pub(crate) endpoint: EndpointId,
 }
 
-async fn bench(name: &str, payments: i32) -> anyhow::Result<Bench> {
+pub(crate) async fn bench(name: &str, payments: i32) -> anyhow::Result<Bench> {
     let url = shared_lab().await?.database_url()?;
     let mut server = PgConnection::connect(&url).await?;
     let database = format!("turn_{name}");
@@ -48,17 +49,17 @@ async fn bench(name: &str, payments: i32) -> anyhow::Result<Bench> {
     .bind(payments)
     .execute(&mut db)
     .await?;
-    Ok(Bench { store, db, endpoint: endpoint.into() })
+    Ok(Bench { store, url, db, endpoint: endpoint.into() })
 }
 
 impl Bench {
-    async fn look(&self) -> anyhow::Result<(Uuid, Look)> {
+    pub(crate) async fn look(&self) -> anyhow::Result<(Uuid, Look)> {
         let fence = Uuid::new_v4();
         let look = self.store.look(self.endpoint, 50, fence).await?.context("an endpoint")?;
         Ok((fence, look))
     }
 
-    async fn settle(
+    pub(crate) async fn settle(
         &self,
         fence: Uuid,
         look: &Look,
@@ -77,13 +78,22 @@ impl Bench {
         Ok(self.store.settle(&settlement).await?)
     }
 
-    async fn count(&mut self, table: &str) -> anyhow::Result<i64> {
+    pub(crate) async fn count(&mut self, table: &str) -> anyhow::Result<i64> {
         let sql = format!("select count(*) from {table}");
         Ok(sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_one(&mut self.db).await?.try_get(0)?)
     }
 }
 
-fn attempt(delivery: &DueDelivery, look: &Look, status: u16) -> (AttemptRow, Decision) {
+pub(crate) fn attempt(delivery: &DueDelivery, look: &Look, status: u16) -> (AttemptRow, Decision) {
+    attempt_by(&Policy::default(), delivery, look, status)
+}
+
+pub(crate) fn attempt_by(
+    policy: &Policy,
+    delivery: &DueDelivery,
+    look: &Look,
+    status: u16,
+) -> (AttemptRow, Decision) {
     let outcome = Outcome::of_status(status, None);
     let row = AttemptRow {
         id: AttemptId::from(Uuid::now_v7()),
@@ -94,7 +104,7 @@ fn attempt(delivery: &DueDelivery, look: &Look, status: u16) -> (AttemptRow, Dec
         detail: serde_json::json!({}),
     };
     let command = Command::Settle { delivery: delivery.facts, outcome, started_at: look.now };
-    let decision = decide(&look.state, &Policy::default(), &command, look.now, Jitter::NONE);
+    let decision = decide(&look.state, policy, &command, look.now, Jitter::NONE);
     (row, decision)
 }
 
@@ -161,7 +171,8 @@ async fn events_and_their_fold_are_written_together_and_an_older_version_must_de
     // The version that this one was decided on is no longer the last.
     let (row, decision) = attempt(&look.due[1], &look, 503);
     let moved = bench.settle(fence, &look, &row, &decision).await?;
-    ensure!(moved == Settled::Moved { state, version: 1 }, "{moved:?}");
+    let policy = Policy::default();
+    ensure!(moved == Settled::Moved { state, version: 1, policy }, "{moved:?}");
     ensure!(bench.count("attempts").await? == 1, "a settle that moved writes nothing");
     // Now everything waits.
     let (_, look) = bench.look().await?;

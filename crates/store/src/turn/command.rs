@@ -6,9 +6,9 @@
 
 use domain::endpoint::{
     Command, Decision, Disposition, EndpointState, JOURNAL_SCHEMA_VERSION, Jitter, Objection,
-    Ordering, Policy, decide, objection,
+    Policy, decide, objection,
 };
-use domain::{DeliveryId, EndpointId, Invalid};
+use domain::{DeliveryId, EndpointId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::types::Json;
@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::delete::erase;
-use super::look::unsigned;
+use super::look::{policy_of, unsigned};
 use super::redeliver::{Redeliverable, put_back_many, put_back_one};
 use crate::{Store, StoreError};
 
@@ -231,14 +231,11 @@ pub(super) async fn lock(
     .fetch_optional(tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let unreadable =
-        |invalid: Invalid| StoreError::Unreadable { table: "endpoints", what: invalid.to_string() };
-    let ordering = Ordering::try_from(row.try_get::<&str, _>("ordering")?).map_err(unreadable)?;
     Ok(Some(Locked {
         endpoint,
         state: row.try_get::<Json<EndpointState>, _>("state")?.0,
         version: unsigned(row.try_get("version")?),
-        policy: row.try_get::<Json<Policy>, _>("policy")?.0.with_ordering(ordering),
+        policy: policy_of(&row)?,
     }))
 }
 

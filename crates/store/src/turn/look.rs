@@ -108,9 +108,7 @@ fn look_of(row: &PgRow) -> Result<Look, StoreError> {
             merchant_id: MerchantId::try_from(row.try_get::<String, _>("merchant_id")?)
                 .map_err(endpoints)?,
             url: row.try_get("url")?,
-            policy: row.try_get::<Json<Policy>, _>("policy")?.0.with_ordering(
-                Ordering::try_from(row.try_get::<&str, _>("ordering")?).map_err(endpoints)?,
-            ),
+            policy: policy_of(row)?,
             headers: headers_of(row)?,
             send_traceparent: row.try_get("send_traceparent")?,
             config_version: row.try_get("config_version")?,
@@ -119,6 +117,14 @@ fn look_of(row: &PgRow) -> Result<Look, StoreError> {
         due: due_of(row)?,
         next_due: row.try_get("next_due")?,
     })
+}
+
+/// The policy of a row that has an endpoint's `policy` and `ordering`.
+pub(super) fn policy_of(row: &PgRow) -> Result<Policy, StoreError> {
+    let unreadable =
+        |invalid: Invalid| StoreError::Unreadable { table: "endpoints", what: invalid.to_string() };
+    let ordering = Ordering::try_from(row.try_get::<&str, _>("ordering")?).map_err(unreadable)?;
+    Ok(row.try_get::<Json<Policy>, _>("policy")?.0.with_ordering(ordering))
 }
 
 fn headers_of(row: &PgRow) -> Result<Option<SealedSecret>, StoreError> {

@@ -1,13 +1,13 @@
 //! Settling: an attempt's outcome and all that follows from it, in one transaction.
 
-use domain::endpoint::{Decision, Disposition, EndpointState, JOURNAL_SCHEMA_VERSION};
+use domain::endpoint::{Decision, Disposition, EndpointState, JOURNAL_SCHEMA_VERSION, Policy};
 use domain::{AttemptId, DeliveryId, EndpointId, Outcome};
 use sqlx::Row;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::look::unsigned;
+use super::look::{policy_of, unsigned};
 use crate::{Store, StoreError};
 
 /// One attempt, as it is kept.
@@ -64,6 +64,8 @@ pub enum Settled {
         state: EndpointState,
         /// Number of the last event in `state`.
         version: u64,
+        /// How it is to be dealt with now.
+        policy: Policy,
     },
 }
 
@@ -115,7 +117,7 @@ impl Store {
                 version,
                 config_version: row.try_get("config_version")?,
             }),
-            "moved" => Ok(Settled::Moved { state: state()?, version }),
+            "moved" => Ok(Settled::Moved { state: state()?, version, policy: policy_of(&row)? }),
             _ => Ok(Settled::FenceLost),
         }
     }
