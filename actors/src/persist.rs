@@ -24,9 +24,10 @@ where
     loop {
         match statement().await {
             Ok(value) => return Ok(value),
-            // What cannot be read now cannot be read in a second either.
-            Err(error @ StoreError::Unreadable { .. }) => return Err(error),
-            Err(error) if began.elapsed() + wait > PATIENCE => return Err(error),
+            // What is refused or cannot be read now is so in a second, too.
+            Err(error) if !error.is_away() || began.elapsed() + wait > PATIENCE => {
+                return Err(error);
+            }
             Err(error) => {
                 tracing::warn!(name, %error, "the database did not take a statement; trying again");
                 tokio::time::sleep(wait).await;
