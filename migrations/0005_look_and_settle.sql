@@ -187,42 +187,49 @@ begin
 end
 $$;
 
--- Endpoints that have due work, may send, and at which nobody looked for `p_idle`. In a healthy
--- system there are none. It hops from endpoint to endpoint along the two indexes of what waits, so
--- its cost follows the endpoints that have something waiting, not what waits and not what ever was.
+-- Endpoints that have work which is due since `p_idle`, may send, and at which nobody looked for as
+-- long. Both count: an endpoint at which nobody looked for a day is not neglected in the moment in
+-- which something becomes due. In a healthy system there are none. It hops from endpoint to endpoint
+-- along the two indexes of what waits, and reads of each only who has waited longest: so its cost
+-- follows the endpoints that have something waiting, not what waits and not what ever was.
 create function endpoints_left_alone(p_idle interval, p_limit int)
     returns table (endpoint_id uuid, fence uuid)
     language sql volatile
     set enable_seqscan = off
+    set enable_bitmapscan = off
     as $$
-        with recursive in_line (endpoint_id) as (
-            (select d.endpoint_id from deliveries d where d.next_attempt_at is null
-                order by d.endpoint_id limit 1)
+        with recursive in_line (endpoint_id, due_at) as (
+            (select d.endpoint_id, d.created_at from deliveries d where d.next_attempt_at is null
+                order by d.endpoint_id, d.sequence limit 1)
             union all
-            select (select d.endpoint_id from deliveries d where d.next_attempt_at is null
-                    and d.endpoint_id > w.endpoint_id order by d.endpoint_id limit 1)
-            from in_line w where w.endpoint_id is not null
+            select n.endpoint_id, n.created_at
+            from in_line w cross join lateral (
+                select d.endpoint_id, d.created_at from deliveries d
+                where d.next_attempt_at is null and d.endpoint_id > w.endpoint_id
+                order by d.endpoint_id, d.sequence limit 1) n
         ),
-        aside (endpoint_id) as (
-            (select d.endpoint_id from deliveries d where d.next_attempt_at is not null
-                order by d.endpoint_id limit 1)
+        aside (endpoint_id, due_at) as (
+            (select d.endpoint_id, d.next_attempt_at from deliveries d
+                where d.next_attempt_at is not null
+                order by d.endpoint_id, d.next_attempt_at limit 1)
             union all
-            select (select d.endpoint_id from deliveries d where d.next_attempt_at is not null
-                    and d.endpoint_id > w.endpoint_id order by d.endpoint_id limit 1)
-            from aside w where w.endpoint_id is not null
+            select n.endpoint_id, n.next_attempt_at
+            from aside w cross join lateral (
+                select d.endpoint_id, d.next_attempt_at from deliveries d
+                where d.next_attempt_at is not null and d.endpoint_id > w.endpoint_id
+                order by d.endpoint_id, d.next_attempt_at limit 1) n
+        ),
+        due (endpoint_id, due_at) as (
+            select w.endpoint_id, min(w.due_at)
+            from (select * from in_line union all select * from aside) w
+            group by w.endpoint_id
         )
         select r.endpoint_id, r.fence
-        from (
-            select w.endpoint_id from in_line w
-            union
-            select w.endpoint_id from aside w where exists (
-                select from deliveries d where d.endpoint_id = w.endpoint_id
-                    and d.next_attempt_at <= clock_timestamp())
-        ) due
+        from due
         join endpoint_runtime r using (endpoint_id)
         where r.may_send
-            and (r.not_before is null or r.not_before <= clock_timestamp())
-            and r.looked_at < clock_timestamp() - p_idle
+            -- Null is nobody's wait: `greatest` passes over it.
+            and greatest(due.due_at, r.not_before, r.looked_at) < clock_timestamp() - p_idle
         order by r.looked_at
         limit p_limit
     $$;

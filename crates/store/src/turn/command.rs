@@ -287,7 +287,9 @@ pub(super) async fn append(
              select $1, $2 + e.ordinality, $3, e.value, $4, $5, $6
              from jsonb_array_elements($7) with ordinality e)
          update endpoint_runtime set state = $8, version = $2 + jsonb_array_length($7),
-             may_send = $9, not_before = $10
+             may_send = $9, not_before = $10,
+             -- What this makes due is due from now on: the sweeper leaves it to the wake.
+             looked_at = clock_timestamp()
          where endpoint_id = $1",
     )
     .bind(locked.endpoint.uuid())
