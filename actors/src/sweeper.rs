@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use domain::{DeliveryId, EndpointId};
 use observability::{Health, metrics};
 use store::{LeftAlone, Store};
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,7 @@ pub(crate) async fn run(
         }
         if rounds.is_multiple_of(ROUNDS_PER_UPKEEP) {
             upkeep(&store).await;
-            expire(&store, &shutdown).await;
+            expire(&store, &ingress, &shutdown).await;
         }
         rounds = rounds.wrapping_add(1);
         tokio::select! {
@@ -88,13 +89,16 @@ async fn upkeep(store: &Store) {
     }
 }
 
-/// Ends what waited for two months, in bounded steps.
-async fn expire(store: &Store, shutdown: &CancellationToken) {
+/// Ends what waited for too long, in bounded steps.
+async fn expire(store: &Store, ingress: &Ingress, shutdown: &CancellationToken) {
     let (mut after, mut count) = (None, 0);
     while !shutdown.is_cancelled() {
         match store.expire_deliveries(after, EXPIRES_AT_ONCE).await {
             Ok(step) => {
                 count += step.count;
+                for (endpoint, delivery) in step.unblocked {
+                    wake_unblocked(ingress, endpoint, delivery).await;
+                }
                 after = step.next;
             }
             Err(error) => {
@@ -108,6 +112,18 @@ async fn expire(store: &Store, shutdown: &CancellationToken) {
     }
     if count > 0 {
         metrics::worker().expired(u64::from(count));
-        tracing::warn!(count, "deliveries expired: they waited for two months");
+        tracing::warn!(
+            count,
+            "deliveries expired: they waited for as long as their policy lets them"
+        );
+    }
+}
+
+/// What waited behind a delivery that has expired is due now. Nobody else would look before the
+/// sweeper finds it left alone.
+async fn wake_unblocked(ingress: &Ingress, endpoint: EndpointId, delivery: DeliveryId) {
+    let key = format!("expired-{delivery}");
+    if let Err(error) = ingress.wake(endpoint, WakeCall::Swept, &key).await {
+        tracing::warn!(%endpoint, %error, "no wake after an expiry; the sweeper will come by");
     }
 }

@@ -1,12 +1,12 @@
-//! Deliveries that waited for too long: a pause that was forgotten for two months.
+//! Deliveries that waited for too long: a pause that was forgotten for two months, or for as long
+//! as their endpoint's policy says.
 //!
 //! Found by their ids, which are times, along the primary key; each ends in a transaction of its
 //! own under its endpoint's lock. Whether it has really waited for too long is the domain's to say.
 
-use domain::endpoint::{Command, Jitter, Policy, decide};
+use domain::endpoint::{Command, Disposition, Jitter, Policy, decide};
 use domain::{DeliveryId, EndpointId};
 use sqlx::Row;
-use sqlx::postgres::types::PgInterval;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -14,13 +14,34 @@ use super::command::{append, finish, lock};
 use crate::{Store, StoreError};
 
 /// What one step of the expiry came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
     /// How many ended.
     pub count: u32,
+    /// Deliveries that everything behind them had waited for, and their endpoints: wake these.
+    pub unblocked: Vec<(EndpointId, DeliveryId)>,
     /// Where the next step goes on; none: this was the last.
     pub next: Option<DeliveryId>,
 }
+
+/// What became of one.
+enum Ended {
+    No,
+    Yes { unblocks: bool },
+}
+
+// A delivery that was put back keeps its id: its row is younger than that. Nobody waits for less
+// than the shortest limit that an endpoint has, so younger ones are not read at all.
+const CANDIDATES: &str = "
+    with limits (endpoint_id, lasts) as (
+        select id, make_interval(secs => coalesce((policy ->> 'expires_after_s')::float8, $2))
+        from endpoints where deleted_at is null)
+    select d.id, d.endpoint_id, d.created_at
+    from deliveries d join limits l using (endpoint_id)
+    where d.id > $1
+        and d.id < uuidv7_floor(clock_timestamp() - (select min(lasts) from limits))
+        and d.created_at < clock_timestamp() - l.lasts
+    order by d.id limit $3";
 
 impl Store {
     /// Ends what waited for too long, among at most `limit` of the oldest after `after`.
@@ -32,26 +53,21 @@ impl Store {
         after: Option<DeliveryId>,
         limit: u16,
     ) -> Result<Expired, StoreError> {
-        let micros = Policy::default().expires_after.as_micros();
-        let microseconds = i64::try_from(micros).unwrap_or(i64::MAX);
-        // A delivery that was put back keeps its id: its row is younger than that.
-        let rows = sqlx::query(
-            "select id, endpoint_id, created_at from deliveries
-             where id > $1 and id < uuidv7_floor(clock_timestamp() - $2)
-                 and created_at < clock_timestamp() - $2
-             order by id limit $3",
-        )
-        .bind(after.map_or(Uuid::nil(), DeliveryId::uuid))
-        .bind(PgInterval { months: 0, days: 0, microseconds })
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
-        let mut expired = Expired { count: 0, next: None };
+        let rows = sqlx::query(CANDIDATES)
+            .bind(after.map_or(Uuid::nil(), DeliveryId::uuid))
+            .bind(Policy::default().expires_after.as_secs_f64())
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        let mut expired = Expired { count: 0, unblocked: Vec::new(), next: None };
         for row in &rows {
             let delivery = row.try_get::<Uuid, _>("id")?.into();
             let endpoint = row.try_get::<Uuid, _>("endpoint_id")?.into();
             let since = row.try_get("created_at")?;
-            expired.count += u32::from(self.expire_one(endpoint, delivery, since).await?);
+            if let Ended::Yes { unblocks } = self.expire_one(endpoint, delivery, since).await? {
+                expired.count += 1;
+                expired.unblocked.extend(unblocks.then_some((endpoint, delivery)));
+            }
             expired.next = Some(delivery);
         }
         if rows.len() < usize::from(limit) {
@@ -65,20 +81,20 @@ impl Store {
         endpoint: EndpointId,
         delivery: DeliveryId,
         waiting_since: OffsetDateTime,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Ended, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let Some(locked) = lock(&mut tx, endpoint).await? else { return Ok(false) };
+        let Some(locked) = lock(&mut tx, endpoint).await? else { return Ok(Ended::No) };
         let now: OffsetDateTime =
             sqlx::query("select clock_timestamp()").fetch_one(&mut *tx).await?.try_get(0)?;
         let command = Command::Expire { delivery, waiting_since };
         let decision = decide(&locked.state, &locked.policy, &command, now, Jitter::NONE);
-        if decision.disposition == domain::endpoint::Disposition::Stay
+        if decision.disposition == Disposition::Stay
             || !finish(&mut tx, endpoint, &command, decision.disposition).await?
         {
-            return Ok(false);
+            return Ok(Ended::No);
         }
         append(&mut tx, &locked, &decision, None).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Ended::Yes { unblocks: !decision.events.is_empty() })
     }
 }
