@@ -21,6 +21,7 @@ mod shown;
 mod timers;
 mod told_apart;
 mod turn;
+mod turn_beside;
 mod up;
 
 use std::sync::atomic::{AtomicU32, Ordering};

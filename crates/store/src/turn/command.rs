@@ -94,6 +94,9 @@ pub enum Commanded {
     OtherCommand,
 }
 
+/// What makes the id of a command unique, over all endpoints.
+const ONCE: [&str; 2] = ["endpoint_commands_pkey", "endpoint_events_by_command"];
+
 /// The endpoint under its lock.
 pub(super) struct Locked {
     pub endpoint: EndpointId,
@@ -108,6 +111,16 @@ impl Store {
     /// # Errors
     /// When the database is away. Telling it again under the same id is safe.
     pub async fn command(&self, order: &Order<'_>) -> Result<Commanded, StoreError> {
+        match self.obey(order).await {
+            // Another endpoint was told something under this id in the same moment.
+            Err(error) if error.constraint().is_some_and(|name| ONCE.contains(&name)) => {
+                Ok(Commanded::OtherCommand)
+            }
+            done => done,
+        }
+    }
+
+    async fn obey(&self, order: &Order<'_>) -> Result<Commanded, StoreError> {
         let mut tx = self.pool.begin().await?;
         let Some(locked) = lock(&mut tx, order.endpoint).await? else {
             return told_before(&mut tx, order).await;
