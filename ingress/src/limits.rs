@@ -77,5 +77,8 @@ pub(crate) const FORGET_SECRETS_MAX: i64 = 1_000;
 /// Longest name of who tells an endpoint something; the column takes no more.
 pub(crate) const ACTOR_LENGTH_MAX: usize = 200;
 
-/// Events of the journal that a status tells: what a person reads at a glance.
-pub(crate) const LAST_EVENTS_MAX: i64 = 10;
+/// Lines of the journal's story that a status tells: what a person reads at a glance.
+pub(crate) const LAST_EVENTS_MAX: usize = 10;
+/// Events that are folded to tell them: what an event means follows from those before it (is it the
+/// first failure, or a probe of an open breaker?). `posthorn endpoint history` folds all of them.
+pub(crate) const EVENTS_FOLDED_MAX: i64 = 1_000;

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Operations, id};
-use crate::limits::{ACTOR_LENGTH_MAX, LAST_EVENTS_MAX};
+use crate::limits::{ACTOR_LENGTH_MAX, EVENTS_FOLDED_MAX, LAST_EVENTS_MAX};
 use crate::refusal::Refusal;
 
 /// Who asks when nobody says so.
@@ -176,12 +176,14 @@ impl Operations {
             if let Some(at) = standing.deleted_at {
                 return Err(Refusal::Deleted { at });
             }
-            let after = standing.version - LAST_EVENTS_MAX;
-            let last = self.store.journal(endpoint, after, LAST_EVENTS_MAX).await?;
-            let last_events = history(
-                last.iter()
+            let after = standing.version - EVENTS_FOLDED_MAX;
+            let folded = self.store.journal(endpoint, after, EVENTS_FOLDED_MAX).await?;
+            let mut last_events = history(
+                folded
+                    .iter()
                     .map(|entry| Entry { event: &entry.event, actor: entry.actor.as_deref() }),
             );
+            last_events.drain(..last_events.len().saturating_sub(LAST_EVENTS_MAX));
             Ok(ShownStanding { endpoint, standing, last_events })
         })
         .await

@@ -19,6 +19,7 @@ mod records;
 mod secrets;
 mod shown;
 mod timers;
+mod told;
 mod told_apart;
 mod turn;
 mod turn_beside;
