@@ -9,7 +9,7 @@ POSTHORN := target/release/posthorn
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test bench crash-test fuzz jaeger status fmt build prerequisites clean
+.PHONY: help up test bench crash-test fuzz simulate jaeger status fmt build prerequisites clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -43,6 +43,9 @@ jaeger: ## Build Jaeger itself into the parts folder, once: `make up` then uses 
 
 fuzz: ## A minute of random URLs and addresses for the guard's parsers, from the corpus that is kept
 	POSTHORN_FUZZ_SECONDS=60 cargo test --workspace --test fuzz
+
+simulate: build ## The rules under a virtual clock, with everything around them that can break
+	@$(POSTHORN) simulate $(ARGS)
 
 fmt: ## Format everything
 	cargo fmt --all

@@ -17,6 +17,7 @@ mod parked;
 mod register;
 mod role;
 mod secrets;
+mod simulate;
 mod status;
 mod topics;
 mod up;
@@ -66,6 +67,8 @@ enum Command {
     Bench(bench::Config),
     /// Kill a part of a running stack with -9 under load, and compare what arrives with the old design.
     CrashTest(crash_test::CrashTestArgs),
+    /// Run the rules under a virtual clock, with everything around them that can break.
+    Simulate(simulate::SimulateArgs),
     /// What became of a delivery.
     Delivery(delivery_show::DeliveryArgs),
     /// What became of a payment, an event or a delivery, and what happens next.
@@ -139,6 +142,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Health(args) => health::health(&args).await,
         Command::DemoMerchant(args) => demo_merchant::demo_merchant(&args).await,
         Command::OldDesign(args) => old_design::old_design(args).await,
+        Command::Simulate(args) => Ok(simulate::simulate(&args)),
         Command::Delivery(args) => delivery_show::delivery(&args).await,
         Command::Why(args) => why::why(&args).await,
         Command::Endpoint(args) => endpoint::endpoint(&args).await,

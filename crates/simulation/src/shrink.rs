@@ -43,7 +43,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, endpoint, days, violation, scenario, size_before, size, trace } = self;
         writeln!(f, "{violation}")?;
-        writeln!(f, "again: seed {seed}, endpoint {endpoint}, {days} days")?;
+        writeln!(
+            f,
+            "again: posthorn simulate --seed {seed} --first {endpoint} --endpoints 1 --days {days}"
+        )?;
         writeln!(f, "the smallest scenario found ({size} of {size_before} parts):\n{scenario}")?;
         writeln!(f, "its last steps (µs):\n{}", trace.join("\n"))
     }

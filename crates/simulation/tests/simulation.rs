@@ -100,5 +100,5 @@ fn a_failing_run_is_made_small_and_fails_again() {
     let again = simulate(again).expect_err("it fails again");
     assert_eq!(again.violation, failure.violation);
     assert_eq!(again.scenario, failure.scenario);
-    assert!(failure.to_string().contains("again: seed 1, endpoint"), "{failure}");
+    assert!(failure.to_string().contains("posthorn simulate --seed 1 --first"), "{failure}");
 }
