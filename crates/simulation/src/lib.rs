@@ -18,6 +18,7 @@ mod dice;
 mod mutation;
 mod restate;
 mod scenario;
+mod script;
 mod shell;
 mod shrink;
 mod sweeper;
@@ -27,6 +28,8 @@ mod witness;
 mod world;
 
 pub use mutation::Mutation;
+pub use scenario::Deed;
+pub use script::{DeliveryStanding, Replies, Reply, Script, Standing, Step, play};
 pub use shrink::Failure;
 pub use tally::Tally;
 pub use violation::Violation;

@@ -69,13 +69,20 @@ pub(crate) struct World<'a> {
     pub(crate) expire_at: Micros,
     pub(crate) witness: Witness,
     pub(crate) tally: Tally,
+    /// What each request that a merchant got was about.
+    pub(crate) requests: Vec<u32>,
     trace: Option<Vec<String>>,
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(scenario: &'a Scenario, mutation: Option<Mutation>, traces: bool) -> Self {
+    /// A world in which nothing comes by itself: somebody pays and orders, step by step.
+    pub(crate) fn unscheduled(
+        scenario: &'a Scenario,
+        mutation: Option<Mutation>,
+        traces: bool,
+    ) -> Self {
         let rules = Rules(mutation);
-        let mut world = Self {
+        Self {
             scenario,
             rules,
             dice: Dice::new(scenario.seed, !scenario.endpoint),
@@ -95,8 +102,14 @@ impl<'a> World<'a> {
             expire_at: Micros::MAX,
             witness: Witness::new(scenario),
             tally: Tally::default(),
+            requests: Vec::new(),
             trace: traces.then(Vec::new),
-        };
+        }
+    }
+
+    /// A world in which everything comes when its scenario says.
+    pub(crate) fn new(scenario: &'a Scenario, mutation: Option<Mutation>, traces: bool) -> Self {
+        let mut world = Self::unscheduled(scenario, mutation, traces);
         for (index, payment) in scenario.payments.iter().enumerate() {
             world.at(payment.begins_at, Happening::Begin(index));
         }
@@ -137,6 +150,25 @@ impl<'a> World<'a> {
         self.tally.add_finished(&self.database);
         let trace = self.trace.take().unwrap_or_default();
         (self.witness.verdict().map(|()| self.tally), trace)
+    }
+
+    /// The payment of this index begins now.
+    pub(crate) fn pay(&mut self, index: usize) {
+        self.at(self.now, Happening::Begin(index));
+    }
+
+    /// Lets it happen until something is so; false when it never is, or a check is broken.
+    pub(crate) fn until(&mut self, ends_at: Micros, is_so: impl Fn(&Self) -> bool) -> bool {
+        while !is_so(self) {
+            let Some(Reverse((at, _, happening))) = self.queue.pop() else { return false };
+            if at > ends_at || self.witness.has_seen_enough() {
+                return false;
+            }
+            self.now = at;
+            self.happen(happening);
+            self.schedule_sweeper();
+        }
+        true
     }
 
     pub(crate) fn tell(&mut self, line: impl FnOnce(&Self) -> String) {
@@ -222,7 +254,7 @@ impl<'a> World<'a> {
         Some(self.armed.remove(place))
     }
 
-    fn order(&mut self, index: usize) {
+    pub(crate) fn order(&mut self, index: usize) {
         let order = self.scenario.orders[index];
         if let Some(back) = self.database_back() {
             return self.at(back, Happening::Order(index));

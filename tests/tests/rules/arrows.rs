@@ -57,6 +57,7 @@ const MAP: [(&str, &[&str]); 17] = [
             "observability",
             "proto",
             "relay",
+            "simulation",
             "stack",
             "store",
         ],

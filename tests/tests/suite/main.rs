@@ -3,6 +3,7 @@
 //! Tests that leave the stack as it is share one and run at the same time, each with merchants of
 //! its own. Those that kill something have another, one after the other.
 
+mod agreement;
 mod burst;
 mod canary;
 mod changes;
@@ -16,6 +17,7 @@ mod in_between;
 mod orders;
 mod path;
 mod records;
+mod scripts;
 mod secrets;
 mod shown;
 mod timers;

@@ -2,7 +2,9 @@
 //! runtime row's lock. A command's id is unique: a repeat changes nothing.
 
 use domain::DeliveryId;
-use domain::endpoint::{Command, Decision, Disposition, EndpointState, FinishReason, Ordering};
+use domain::endpoint::{
+    Command, Decision, DeliveryFacts, Disposition, EndpointState, FinishReason, Ordering,
+};
 
 use super::{Database, Row, new_facts};
 use crate::clock::{Micros, length};
@@ -91,9 +93,10 @@ impl Database {
             let Some(finished) = self.finished.remove(&delivery) else { continue };
             let number = finished.row.number;
             let sequence = self.draw_sequence();
-            // It starts again, at the end of the line.
-            let row =
-                Row { sequence, facts: new_facts(number), waiting_since: now, ..finished.row };
+            // It starts again, at the end of the line; its attempts go on counting.
+            let attempts = finished.row.facts.attempts;
+            let facts = DeliveryFacts { attempts, ..new_facts(number) };
+            let row = Row { sequence, facts, waiting_since: now, ..finished.row };
             self.put_in_line(Row { next_attempt_at: None, committed_at: now, ..row });
             count += 1;
         }

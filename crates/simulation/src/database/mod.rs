@@ -119,6 +119,12 @@ impl Database {
         self.waiting.get(self.sequences.get(&delivery)?)
     }
 
+    /// Every delivery, and how it ended; none: it waits.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Row, Option<FinishReason>)> {
+        let waiting = self.waiting.values().map(|row| (row, None));
+        waiting.chain(self.finished.values().map(|over| (&over.row, Some(over.reason))))
+    }
+
     fn row_mut(&mut self, delivery: DeliveryId) -> Option<&mut Row> {
         self.waiting.get_mut(self.sequences.get(&delivery)?)
     }

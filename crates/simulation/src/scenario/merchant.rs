@@ -10,6 +10,7 @@ use domain::{Fault, Outcome, Unwell};
 use super::moments;
 use crate::clock::{DAY, HOUR, MILLI, MINUTE, Micros, SECOND};
 use crate::dice::Dice;
+use crate::script::Replies;
 
 /// What a merchant does, from some moment on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) struct Merchant {
     pub(crate) poison: Vec<u32>,
     /// Events whose payload is missing on our side, for good.
     pub(crate) missing: Vec<u32>,
+    /// What it answers by a script; then nothing else counts.
+    pub(crate) script: Option<Replies>,
 }
 
 /// What came of a request, and how long it took.
@@ -54,9 +57,17 @@ pub(crate) struct Request {
     pub(crate) number: u32,
     pub(crate) url_version: u32,
     pub(crate) at: Micros,
+    /// How many came before it.
+    pub(crate) before: usize,
 }
 
 impl Merchant {
+    /// One that answers by a script.
+    pub(crate) fn scripted(replies: Replies) -> Self {
+        let script = Some(replies);
+        Self { segments: Vec::new(), poison: Vec::new(), missing: Vec::new(), script }
+    }
+
     pub(super) fn generate(dice: &mut Dice, horizon: Micros, payments: usize) -> Self {
         let mut segments = vec![(0, behaviour(dice))];
         let turns = dice.between(0, 6);
@@ -76,7 +87,7 @@ impl Merchant {
         let any = |dice: &mut Dice| u32::try_from(dice.index(payments)).unwrap_or(0) + 1;
         let poison = if dice.chance(20) { vec![any(dice); 1] } else { Vec::new() };
         let missing = if dice.chance(10) { vec![any(dice)] } else { Vec::new() };
-        Self { segments, poison, missing }
+        Self { segments, poison, missing, script: None }
     }
 
     /// What it does at `at`.
@@ -91,6 +102,9 @@ impl Merchant {
             return answer(Outcome::Fault { fault: Fault::PayloadMissing }, MILLI);
         }
         let quick = dice.between(2 * MILLI, 120 * MILLI);
+        if let Some(script) = self.script {
+            return answer(script.outcome(request.number, request.before), quick);
+        }
         let poison = self.poison.contains(&request.number);
         let accepted = Outcome::of_status(if poison { 500 } else { 200 }, None);
         match self.behaviour(request.at) {

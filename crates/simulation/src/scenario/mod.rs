@@ -15,7 +15,8 @@ use domain::endpoint::{Backoff, Ordering, Policy, Schedule};
 
 pub(crate) use merchant::{Answer, Behaviour, Merchant, Request};
 pub(crate) use mishap::{Mishap, Point, What};
-pub(crate) use order::{Deed, Order};
+pub use order::Deed;
+pub(crate) use order::Order;
 pub(crate) use traffic::Payment;
 
 use crate::clock::{DAY, HOUR, Micros, SECOND};

@@ -22,12 +22,18 @@ pub(crate) struct Order {
 
 /// What is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub enum Deed {
+    /// Send nothing for now.
     Pause,
+    /// The pause is over.
     Resume,
+    /// Send nothing until it is enabled.
     Disable,
+    /// Send again.
     Enable,
+    /// The endpoint is somewhere else now.
     ChangeUrl,
+    /// Its deliveries go out in another order now.
     ChangeOrdering(Ordering),
     /// The n-th of those that wait.
     Skip(usize),

@@ -63,10 +63,12 @@ impl World<'_> {
             let outcome = Outcome::Fault { fault: domain::Fault::PayloadUnavailable };
             return Answer { outcome, takes: 5 * MILLI };
         }
-        let request = Request { number: attempt.number, url_version, at: self.now };
+        let before = self.requests.len();
+        let request = Request { number: attempt.number, url_version, at: self.now, before };
         let answer = self.scenario.merchant.answer(request, &mut self.dice);
         if !matches!(answer.outcome, Outcome::Fault { .. }) {
             self.tally.requests += 1;
+            self.requests.push(attempt.number);
             let accepted = matches!(answer.outcome, Outcome::Delivered { .. });
             let is_again = self.witness.requested(self.now, attempt, accepted, &self.database);
             self.tally.duplicates += u64::from(is_again);

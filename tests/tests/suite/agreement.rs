@@ -1,0 +1,195 @@
+//! The shell and the core agree: the same scripts, played by the simulation and on the real parts,
+//! come to the same.
+//!
+//! One side is the product's rules over the simulation's database, the other the worker over
+//! PostgreSQL and Restate. Compared are the state, every delivery's attempts and end, the journal's
+//! kinds of events, and what each request was about.
+
+use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use domain::endpoint::{EndpointEvent, EndpointState, Ordering};
+use posthorn_tests::{Answer, Api, Receiver, until};
+use serde_json::json;
+use simulation::{Deed, DeliveryStanding, Script, Standing, Step, play};
+use sqlx::PgPool;
+use sqlx::types::Json;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::scripts::SCRIPTS;
+use crate::{merchant, shared_lab};
+
+const SOON: Duration = Duration::from_secs(120);
+
+/// The real side of a script.
+struct Stage {
+    api: Api,
+    pool: PgPool,
+    receiver: Receiver,
+    merchant: String,
+    endpoint: String,
+    id: Uuid,
+}
+
+impl Stage {
+    async fn set(script: &Script, pool: PgPool) -> anyhow::Result<Self> {
+        let (api, receiver) = (shared_lab().await?.api()?, Receiver::start().await?);
+        let (replies, before) = (script.replies, AtomicUsize::new(0));
+        receiver.rule(move |amount| {
+            let number = u32::try_from(amount).ok()?;
+            let reply = replies.to(number, before.fetch_add(1, Atomic::SeqCst));
+            Some(match reply.retry_after_s {
+                Some(seconds) => Answer::RetryAfter(reply.status, seconds),
+                None => Answer::Status(reply.status),
+            })
+        });
+        let merchant = merchant("agrees");
+        let endpoint = api.merchant(&merchant, receiver.url()).await?;
+        let id = Uuid::parse_str(endpoint.trim_start_matches("ep_"))?;
+        let ordering = match script.ordering {
+            Ordering::Ordered => "ordered",
+            Ordering::Strict => "strict",
+            Ordering::Unordered => "unordered",
+        };
+        sqlx::query("update endpoints set policy = $2::jsonb, ordering = $3 where id = $1")
+            .bind(id)
+            .bind(script.policy)
+            .bind(ordering)
+            .execute(&pool)
+            .await?;
+        Ok(Self { api, pool, receiver, merchant, endpoint, id })
+    }
+
+    async fn tell(&self, deed: Deed) -> anyhow::Result<()> {
+        let (command, body) = match deed {
+            Deed::Pause => ("pause", json!({})),
+            Deed::Resume => ("resume", json!({})),
+            Deed::Disable => ("disable", json!({})),
+            Deed::Enable => ("enable", json!({})),
+            Deed::Skip(place) => {
+                let waiting: Vec<Uuid> = sqlx::query_scalar(
+                    "select id from deliveries where endpoint_id = $1 order by sequence",
+                )
+                .bind(self.id)
+                .fetch_all(&self.pool)
+                .await?;
+                let delivery = waiting.get(place).context("nobody waits there")?;
+                ("skip", json!({ "delivery_id": format!("dlv_{delivery}") }))
+            }
+            Deed::Redeliver(_) => ("redeliver", json!({})),
+            Deed::ChangeUrl | Deed::ChangeOrdering(_) => bail!("{deed:?} is no command of the api"),
+        };
+        self.api.post(&format!("/v1/endpoints/{}/{command}", self.endpoint), &body).await?;
+        Ok(())
+    }
+
+    /// Waits until a count over this endpoint is reached.
+    async fn reaches(&self, what: Step, sql: &'static str, count: i64) -> anyhow::Result<()> {
+        until(&format!("{what:?}"), SOON, async || {
+            let now: i64 = sqlx::query_scalar(sql).bind(self.id).fetch_one(&self.pool).await?;
+            ensure!(now >= count, "{now} so far");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn deliveries(&self) -> anyhow::Result<Vec<DeliveryStanding>> {
+        let rows: Vec<(i64, i32, i32, bool, String)> = sqlx::query_as(
+            "select p.amount, d.attempts, d.refusals, d.poisonous, d.ended
+             from (select object_id, attempts, refusals, poisonous, 'waits' as ended
+                     from deliveries where endpoint_id = $1
+                   union all
+                   select object_id, attempts, refusals, poisonous, reason
+                     from finished_deliveries where endpoint_id = $1) d
+             join payments p on 'pay_' || p.id = d.object_id",
+        )
+        .bind(self.id)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|(amount, attempts, refusals, poisonous, ended)| {
+                Ok(DeliveryStanding {
+                    number: u32::try_from(amount)?,
+                    attempts: u32::try_from(attempts)?,
+                    refusals: u32::try_from(refusals)?,
+                    poisonous,
+                    ended,
+                })
+            })
+            .collect()
+    }
+
+    async fn standing(&self, script: &Script) -> anyhow::Result<Standing> {
+        let state: Json<EndpointState> =
+            sqlx::query_scalar("select state from endpoint_runtime where endpoint_id = $1")
+                .bind(self.id)
+                .fetch_one(&self.pool)
+                .await?;
+        let journal: Vec<Json<EndpointEvent>> = sqlx::query_scalar(
+            "select event from endpoint_events where endpoint_id = $1 order by version",
+        )
+        .bind(self.id)
+        .fetch_all(&self.pool)
+        .await?;
+        let journal: Vec<EndpointEvent> = journal.into_iter().map(|event| event.0).collect();
+        let requests = self.receiver.requests();
+        let numbers = requests.iter().filter_map(|request| {
+            request.json()["data"]["amount"].as_u64().and_then(|n| u32::try_from(n).ok())
+        });
+        let deliveries = self.deliveries().await?;
+        Ok(Standing::of(script.ordering, &state.0, &journal, deliveries, numbers.collect()))
+    }
+}
+
+async fn play_for_real(script: &Script, pool: PgPool) -> anyhow::Result<Standing> {
+    let stage = Stage::set(script, pool).await?;
+    let mut paid = 0;
+    for step in script.steps {
+        match *step {
+            Step::Pay(count) => {
+                for _ in 0..count {
+                    paid += 1;
+                    stage.api.payment(&stage.merchant, paid).await?;
+                }
+            }
+            Step::Tell(deed) => stage.tell(deed).await?,
+            Step::Attempts(count) => {
+                let sql = "select count(*) from attempts where endpoint_id = $1";
+                stage.reaches(*step, sql, i64::from(count)).await?;
+            }
+            Step::Finished(count) => {
+                let sql = "select count(*) from finished_deliveries where endpoint_id = $1";
+                stage.reaches(*step, sql, i64::try_from(count)?).await?;
+            }
+        }
+    }
+    stage.standing(script).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulation_and_the_real_parts_come_to_the_same() -> anyhow::Result<()> {
+    let pool = PgPool::connect(&shared_lab().await?.database_url()?).await?;
+    let mut scripts = JoinSet::new();
+    for script in SCRIPTS {
+        let pool = pool.clone();
+        scripts.spawn(async move {
+            let simulated = play(script).with_context(|| script.name)?;
+            let real = play_for_real(script, pool).await.with_context(|| script.name)?;
+            ensure!(
+                simulated == real,
+                "{}\nsimulated: {simulated:#?}\nreal: {real:#?}",
+                script.name
+            );
+            anyhow::Ok(())
+        });
+    }
+    let results = scripts.join_all().await;
+    let differ: Vec<String> = results
+        .iter()
+        .filter_map(|result| result.as_ref().err().map(|e| format!("{e:#}")))
+        .collect();
+    ensure!(differ.is_empty(), "{} of {}:\n{}", differ.len(), results.len(), differ.join("\n"));
+    Ok(())
+}
