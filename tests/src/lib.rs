@@ -8,9 +8,11 @@
 mod api;
 mod lab;
 mod receiver;
+mod restate;
 mod wait;
 
 pub use api::Api;
 pub use lab::{Lab, binary};
 pub use receiver::{Answer, Receiver, Request};
+pub use restate::invocations_of;
 pub use wait::until;

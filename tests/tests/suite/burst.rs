@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use posthorn_tests::{Api, Receiver, until};
-use serde_json::{Value, json};
+use posthorn_tests::{Api, Receiver, invocations_of, until};
 use sqlx::{Connection, PgConnection};
 
 use crate::{merchant, shared_lab};
@@ -44,22 +43,4 @@ async fn a_burst_leaves_no_invocation_behind_and_others_do_not_wait_behind_it() 
         Ok(())
     })
     .await
-}
-
-/// Restate's invocations of one endpoint that are not over.
-pub(crate) async fn invocations_of(restate: &Api, endpoint: &str) -> anyhow::Result<Vec<Value>> {
-    let query = format!(
-        "select id, target_handler_name, status from sys_invocation
-         where target_service_key = '{endpoint}' and status <> 'completed'"
-    );
-    let (status, answer) = restate
-        .send(
-            "POST",
-            "/query",
-            &[("accept", "application/json")],
-            json!({ "query": query }).to_string(),
-        )
-        .await?;
-    ensure!(status == 200, "{status} {answer}");
-    Ok(answer["rows"].as_array().cloned().unwrap_or_default())
 }

@@ -14,6 +14,7 @@ mod foreign_cdc;
 mod fronts;
 mod grpc;
 mod in_between;
+mod open_breaker;
 mod orders;
 mod path;
 mod records;

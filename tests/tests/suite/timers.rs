@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use posthorn_tests::{Answer, Api, Receiver, until};
+use posthorn_tests::{Answer, Api, Receiver, invocations_of, until};
 use serde_json::Value;
 
-use crate::burst::invocations_of;
 use crate::{merchant, shared_lab};
 
 const SOON: Duration = Duration::from_secs(30);
