@@ -18,6 +18,7 @@ mod open_breaker;
 mod orders;
 mod path;
 mod records;
+mod restate_lost;
 mod scripts;
 mod secrets;
 mod shown;
