@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use posthorn_tests::{Answer, Api, Lab, Receiver, Request, until};
+use posthorn_tests::{Answer, Api, Lab, Receiver, Request, invocations_of, until};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::burst::invocations_of;
 use crate::{merchant, shared_lab};
 
 /// Less than the minute that a 503 makes everything wait.
