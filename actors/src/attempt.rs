@@ -10,7 +10,7 @@ use std::time::Instant;
 use data_service::PayloadError;
 use delivery::CustomHeaders;
 use delivery::secrets::{Sealed, Secret};
-use domain::endpoint::{Breaker, Decision, Disposition, EndpointState, FinishReason};
+use domain::endpoint::{Breaker, Decision, Disposition, EndpointState};
 use domain::{AttemptId, EndpointId, Fault, Outcome, PaymentId};
 use observability::metrics::{self, WaitedFor};
 use observability::spans::{self, Invocation};
@@ -88,8 +88,7 @@ impl Made {
     /// Says on the turn's span what follows from the attempt.
     pub(crate) fn tell(&self, decision: &Decision, state: &EndpointState, now: OffsetDateTime) {
         let (disposition, until) = match decision.disposition {
-            Disposition::Finish(FinishReason::Delivered) => ("delivered", None),
-            Disposition::Finish(_) => ("finished", None),
+            Disposition::Finish(reason) => (reason.names().0, None),
             Disposition::StepAside { until, .. } => ("steps aside", Some(until)),
             Disposition::Stay | Disposition::Block => ("stays in line", state.waits_until(now)),
         };

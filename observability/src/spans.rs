@@ -8,14 +8,15 @@
 //!    ├─ publish webhook-events               relay         until Kafka has it, on both topics
 //!    └─ process webhook-wakes                worker        one for each attempt, however late
 //!       ├─ attempt 1                         worker        why it is made, and what came of it
-//!       │  ├─ GET /payload/{payment_id}      worker, and below it the data service's own
+//!       │  ├─ GET /payload/{payment_id}      worker        what it asked the data service
 //!       │  ├─ guard, connect                 worker
 //!       │  └─ POST                           worker        the merchant's status
 //!       └─ settle                            worker        what follows: delivered, or when again
 //! ```
 //!
 //! Publishing and processing are both below the transaction, not below each other: a span is only
-//! ever the child of one that was exported by whoever made its context known. Attributes of ours
+//! ever the child of one that has ended before its context was known to others. (So the data service
+//! has none: a worker that is killed would leave it without a parent.) Attributes of ours
 //! are `posthorn.*`, everything else is OpenTelemetry's own. Ids are told; a secret, a payload, a
 //! path or query of a merchant's URL never.
 //!

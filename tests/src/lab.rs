@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::{Api, until};
+use crate::{Api, Traces, until};
 
 /// A cold machine downloads and unpacks the parts first.
 const START_LIMIT: Duration = Duration::from_secs(600);
@@ -118,6 +118,14 @@ impl Lab {
     /// When its ports cannot be read.
     pub fn api(&self) -> anyhow::Result<Api> {
         Api::new(&format!("http://127.0.0.1:{}", self.ports()?.http))
+    }
+
+    /// What shows its traces.
+    ///
+    /// # Errors
+    /// When its ports cannot be read.
+    pub fn traces(&self) -> anyhow::Result<Traces> {
+        Traces::new(self.ports()?.traces)
     }
 
     /// The URL of PostgreSQL.
@@ -243,6 +251,8 @@ fn spawn(dir: &Path, variables: &[(&str, &str)], options: &[&str]) -> anyhow::Re
         .args(["up", "--no-demo", "--ports", "auto", "--dir"])
         .arg(dir)
         .args(options)
+        // Whether somebody has built Jaeger is no concern of most tests.
+        .env("POSTHORN_TRACES", "own")
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)

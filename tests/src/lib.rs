@@ -9,10 +9,12 @@ mod api;
 mod lab;
 mod receiver;
 mod restate;
+mod trace;
 mod wait;
 
 pub use api::Api;
 pub use lab::{Lab, binary};
 pub use receiver::{Answer, Receiver, Request};
 pub use restate::invocations_of;
+pub use trace::{Span, Trace, Traces};
 pub use wait::until;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use observability::{spans, traceparent};
+use observability::spans;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{StatusCode, Url};
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 use crate::ROUTE;
 
@@ -143,7 +143,7 @@ impl Client {
         let (host, port) = (self.base_url.host_str(), self.base_url.port_or_known_default());
         let span =
             spans::http_client("GET", ROUTE, host.unwrap_or_default(), port.unwrap_or_default());
-        let payload = self.fetch(object_id, &span).instrument(span.clone()).await;
+        let payload = self.fetch(object_id).instrument(span.clone()).await;
         match &payload {
             Ok(_) => spans::http_answered(&span, StatusCode::OK.as_u16(), false),
             Err(error) => spans::failed(&span, &error.code()),
@@ -151,17 +151,13 @@ impl Client {
         payload
     }
 
-    async fn fetch(&self, object_id: &str, span: &Span) -> Result<Payload, PayloadError> {
+    async fn fetch(&self, object_id: &str) -> Result<Payload, PayloadError> {
         let mut url = Url::clone(&self.base_url);
         // Always `Ok`: `http` URLs have a path. Pushing encodes whatever the id holds.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["payload", object_id]);
         }
-        let mut request = self.http.get(url);
-        if let Some(traceparent) = traceparent::of(span) {
-            request = request.header("traceparent", traceparent);
-        }
-        let mut response = request.send().await.map_err(PayloadError::Unavailable)?;
+        let mut response = self.http.get(url).send().await.map_err(PayloadError::Unavailable)?;
         match response.status() {
             StatusCode::OK => {}
             // Another server's 404 says nothing about a payment; the data service's is JSON.

@@ -7,18 +7,16 @@
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use domain::PaymentId;
-use observability::{Health, metrics, spans, traceparent};
+use observability::{Health, metrics};
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use crate::view::json_of;
 use crate::{Config, ROUTE};
@@ -90,19 +88,7 @@ async fn serve(
 }
 
 fn routes(store: Store) -> Router {
-    Router::new().route(ROUTE, get(payload)).layer(middleware::from_fn(traced)).with_state(store)
-}
-
-/// A request's span, in the trace of whoever asks.
-async fn traced(request: Request, next: Next) -> Response {
-    let span = spans::http_server(request.method().as_str(), ROUTE);
-    let caller = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-    if let Some(caller) = caller {
-        traceparent::set_parent(&span, caller);
-    }
-    let response = next.run(request).instrument(span.clone()).await;
-    spans::http_answered(&span, response.status().as_u16(), true);
-    response
+    Router::new().route(ROUTE, get(payload)).with_state(store)
 }
 
 async fn payload(store: State<Store>, text: Path<String>) -> Response {

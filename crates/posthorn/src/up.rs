@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::demo::merchant as demo_merchant;
 use self::plan::Plan;
 pub(crate) use self::roles::ROLES;
-use self::tracing_to::TracingTo;
+use self::tracing_to::{Traces, TracingTo};
 use crate::register;
 
 /// The schema is brought up to date by one statement at a time.
@@ -57,16 +57,15 @@ pub(crate) struct UpArgs {
     /// Networks, besides public ones, in which merchants may be: this is for development.
     #[arg(long, env = "POSTHORN_ALLOW_NETWORKS", default_value = "127.0.0.0/8,::1/128")]
     allow_networks: String,
-    /// Where traces go, by OTLP over gRPC, such as http://127.0.0.1:4317. None: to a part or a role
-    /// of this stack, with Jaeger's user interface.
+    /// Where traces go, by OTLP over gRPC, such as http://127.0.0.1:4317, whatever --traces says.
     #[arg(long, env = "POSTHORN_OTLP_ENDPOINT")]
     otlp_endpoint: Option<String>,
+    /// Who takes the traces of this stack and shows them. None: jaeger if it was built, else own.
+    #[arg(long, env = "POSTHORN_TRACES", value_enum)]
+    traces: Option<Traces>,
     /// Share of new traces that are kept, 0 to 1.
     #[arg(long, env = "POSTHORN_TRACE_RATIO", default_value_t = 1.0, value_name = "SHARE")]
     trace_ratio: f64,
-    /// Make no traces.
-    #[arg(long, env = "POSTHORN_NO_TRACES", conflicts_with = "otlp_endpoint")]
-    no_traces: bool,
 }
 
 /// A stack while it runs.

@@ -25,6 +25,7 @@ mod shown;
 mod timers;
 mod told;
 mod told_apart;
+mod traces;
 mod turn;
 mod turn_beside;
 mod up;
