@@ -90,6 +90,10 @@ codes! {
     AddressRefused = "address_refused",
     /// One name led to addresses that may be reached and to others.
     MixedAddresses = "mixed_addresses",
+    /// The egress proxy refused to connect.
+    ProxyRefused = "proxy_refused",
+    /// The egress proxy cannot be reached, or broke off.
+    ProxyUnavailable = "proxy_unavailable",
     /// No secret to sign with.
     NoSecret = "no_secret",
     /// The payload is larger than its bound.

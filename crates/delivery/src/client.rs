@@ -27,6 +27,7 @@ use crate::limits::{
 use crate::message::message;
 use crate::names::Names;
 use crate::pool::{Pool, PoolKey};
+use crate::proxy::EgressProxy;
 use crate::record::Record;
 use crate::request::Request;
 use crate::span;
@@ -40,6 +41,8 @@ pub struct ClientConfig {
     pub networks: AllowedNetworks,
     /// Who resolves names.
     pub names: Names,
+    /// Through which every merchant is reached; none: directly.
+    pub proxy: Option<EgressProxy>,
     /// Authorities to trust beside the public ones.
     pub extra_authorities: Vec<CertificateDer<'static>>,
     /// For TCP and TLS together.
@@ -57,6 +60,7 @@ impl ClientConfig {
             url_policy: UrlPolicy::default(),
             networks: AllowedNetworks::public_only(),
             names,
+            proxy: None,
             extra_authorities: Vec::new(),
             connect_timeout: CONNECT_TIMEOUT,
             concurrent_attempts: CONCURRENT_ATTEMPTS,
@@ -85,6 +89,7 @@ impl Client {
             dialer: Dialer {
                 names: config.names,
                 networks: config.networks,
+                proxy: config.proxy,
                 tls,
                 connect_timeout: config.connect_timeout,
             },
@@ -208,7 +213,7 @@ impl Client {
     /// with the exchange before (an answer may come before its request was taken in whole).
     async fn reusable(&self, key: &PoolKey) -> Option<Connection> {
         let mut connection = self.0.pool.take(key)?;
-        let is_allowed = self.0.dialer.networks.check(connection.address.ip()).is_ok();
+        let is_allowed = self.0.dialer.may_be_connected_to(connection.address.ip());
         if !is_allowed {
             return None;
         }

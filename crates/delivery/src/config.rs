@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
-use domain::guard::{AllowedNetworks, NetworkError, UrlPolicy};
+use domain::guard::{AllowedNetworks, Nat64Prefix, NetworkError, UrlPolicy};
 use ipnet::IpNet;
 
 use crate::client::ClientConfig;
 use crate::key_config::KeyConfig;
 use crate::limits::CONCURRENT_ATTEMPTS;
 use crate::names::Names;
+use crate::proxy::EgressProxy;
 use crate::secrets::{KeyRing, KeyRingError};
 use crate::tls::{TlsError, read_certificates};
 
@@ -31,6 +32,14 @@ pub struct Config {
     /// Networks that are never reached, whatever else allows them: your own public addresses.
     #[arg(long, env = "POSTHORN_DENY_NETWORKS", default_value = "")]
     pub deny_networks: NetworkList,
+    /// Prefixes by which a NAT64 of your network reaches IPv4, separated by commas, such as
+    /// 64:ff9b::/96: an address in one is judged as the IPv4 address inside.
+    #[arg(long, env = "POSTHORN_NAT64_PREFIXES", default_value = "")]
+    pub nat64_prefixes: Nat64List,
+    /// A proxy through which every merchant is reached, by CONNECT: http://host:port. It resolves
+    /// the names; see docs/security.md for what the guard can no longer see then.
+    #[arg(long, env = "POSTHORN_EGRESS_PROXY")]
+    pub egress_proxy: Option<EgressProxy>,
     /// Allow http:// beside https://. In the environment: 1, true, yes; empty is no.
     #[arg(
         long, env = "POSTHORN_ALLOW_HTTP",
@@ -107,6 +116,7 @@ impl Config {
         AllowedNetworks::public_only()
             .with(self.allow_networks.0.iter().copied())
             .without(self.deny_networks.0.iter().copied())
+            .translating(self.nat64_prefixes.0.iter().copied())
     }
 
     /// The keys that seal secrets.
@@ -124,6 +134,7 @@ impl Config {
             url_policy: self.url_policy(),
             networks: self.networks(),
             extra_authorities,
+            proxy: self.egress_proxy.clone(),
             concurrent_attempts: usize::try_from(self.concurrent_attempts).unwrap_or(usize::MAX),
             ..ClientConfig::new(Names::system())
         })
@@ -141,6 +152,22 @@ impl FromStr for NetworkList {
         text.split(',')
             .filter(|part| !part.trim().is_empty())
             .map(AllowedNetworks::parse_network)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+/// NAT64 prefixes separated by commas; an empty text is none.
+#[derive(Debug, Clone, Default)]
+pub struct Nat64List(pub Vec<Nat64Prefix>);
+
+impl FromStr for Nat64List {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        text.split(',')
+            .filter(|part| !part.trim().is_empty())
+            .map(Nat64Prefix::parse)
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -180,6 +207,10 @@ mod tests {
             "127.0.0.0/8, 10.0.0.0/8,",
             "--deny-networks",
             "10.9.0.0/16",
+            "--nat64-prefixes",
+            "2606:4700:64::/96",
+            "--egress-proxy",
+            "http://proxy.internal:3128",
             "--allow-ports",
             "443,9443",
             "--own-domains",
@@ -189,6 +220,9 @@ mod tests {
         let networks = config.networks();
         assert!(networks.check("10.1.1.1".parse().expect("an address")).is_ok());
         assert!(networks.check("10.9.1.1".parse().expect("an address")).is_err());
+        let translated = "2606:4700:64::169.254.169.254".parse().expect("an address");
+        assert!(networks.check(translated).is_err());
+        assert!(config.egress_proxy.is_some());
         assert_eq!(
             config.url_policy(),
             UrlPolicy {
@@ -207,6 +241,10 @@ mod tests {
             ["--allow-ports", "0"],
             ["--allow-ports", "65536"],
             ["--concurrent-attempts", "1"],
+            ["--nat64-prefixes", "64:ff9b::/95"],
+            ["--egress-proxy", "https://proxy.example:3128"],
+            ["--egress-proxy", "http://proxy.example"],
+            ["--egress-proxy", "http://proxy.example:3128/path"],
         ] {
             assert!(config(&flags).is_err(), "{flags:?}");
         }

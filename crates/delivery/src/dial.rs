@@ -22,6 +22,7 @@ use crate::failure::Failure;
 use crate::limits::{DIALLED_MAX, NEXT_ADDRESS_DELAY};
 use crate::meter::{Meter, Metered};
 use crate::names::{NameError, Names};
+use crate::proxy::EgressProxy;
 use crate::span;
 use crate::tls::{HTTP2, explain};
 
@@ -33,6 +34,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(crate) struct Dialer {
     pub(crate) names: Names,
     pub(crate) networks: AllowedNetworks,
+    /// Then it is what is connected to, and it resolves the merchants' names.
+    pub(crate) proxy: Option<EgressProxy>,
     pub(crate) tls: TlsConnector,
     /// For TCP and TLS together.
     pub(crate) connect_timeout: Duration,
@@ -56,7 +59,11 @@ impl Dialer {
         address: &mut Option<SocketAddr>,
     ) -> Result<Dialled, Failure> {
         let guard = span::guard(url);
-        let addresses = self.addresses(url, split).instrument(guard.clone()).await;
+        let addresses = match (&self.proxy, url.host()) {
+            // The proxy resolves names; an address that stands in the URL is judged all the same.
+            (Some(_), Host::Name(_)) => Ok(Vec::new()),
+            _ => self.addresses(url, split).instrument(guard.clone()).await,
+        };
         let addresses = addresses.inspect_err(|failure| span::failed(&guard, failure.code))?;
         drop(guard);
         let connecting = span::connect(url);
@@ -66,6 +73,11 @@ impl Dialer {
             .unwrap_or_else(|_| Err(Failure::connect_timeout()));
         span::connected(&connecting, *address, dialled.as_ref().err());
         dialled
+    }
+
+    /// May a connection to `address` be used? The proxy is the operator's, wherever it is.
+    pub(crate) fn may_be_connected_to(&self, address: IpAddr) -> bool {
+        self.proxy.is_some() || self.networks.check(address).is_ok()
     }
 
     /// The addresses of the host, all of them judged.
@@ -122,15 +134,24 @@ impl Dialer {
         address: &mut Option<SocketAddr>,
     ) -> Result<Dialled, Failure> {
         let begun = Instant::now();
-        let tcp = connect_any(addresses).await;
+        let tcp = match &self.proxy {
+            Some(proxy) => proxy.connect().await,
+            None => connect_any(addresses).await.map_err(|error| Failure::connect(&error)),
+        };
         split.connect_us = Some(micros(begun.elapsed()));
-        let tcp = tcp.map_err(|error| Failure::connect(&error))?;
+        let mut tcp = tcp?;
         // A small request must not wait for the answer to a packet before it.
         tcp.set_nodelay(true).map_err(|error| Failure::connect(&error))?;
         let peer = tcp.peer_addr().map_err(|error| Failure::connect(&error))?;
         *address = Some(peer);
         // What was dialled was judged; this catches a network that sends us somewhere else.
-        self.judge(&[peer.ip()])?;
+        match &self.proxy {
+            Some(proxy) => {
+                proxy.tunnel(&mut tcp, url).await?;
+                split.connect_us = Some(micros(begun.elapsed()));
+            }
+            None => self.judge(&[peer.ip()])?,
+        }
         let meter = Meter::full();
         let tcp = Metered { inner: tcp, meter: meter.clone() };
         if !url.is_https() {

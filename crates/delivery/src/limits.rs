@@ -56,8 +56,11 @@ pub const RECEIVED_BYTES_MAX: usize = 256 * 1024;
 /// practice about 20.
 pub const CONCURRENT_ATTEMPTS: usize = 1024;
 
-/// Attempts in flight per endpoint: the most lanes of an unordered endpoint.
-pub const CONCURRENT_ATTEMPTS_PER_ENDPOINT: usize = 8;
+/// Attempts in flight per endpoint: the most lanes that an unordered endpoint can be given.
+pub const CONCURRENT_ATTEMPTS_PER_ENDPOINT: usize = 32;
+
+/// Largest head of an egress proxy's answer.
+pub const PROXY_HEAD_BYTES_MAX: usize = 8 * 1024;
 
 /// Of all places, one in so many is kept for endpoints that answered promptly the last time.
 pub const PROMPT_SHARE: usize = 4;

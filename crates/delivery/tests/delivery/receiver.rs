@@ -41,6 +41,7 @@ struct Counts {
     connections: AtomicUsize,
     bytes_sent: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
+    asked: Mutex<Vec<String>>,
 }
 
 /// The server; it ends with the test's runtime.
@@ -77,6 +78,43 @@ impl Receiver {
             }
         }))
         .await
+    }
+
+    /// A proxy that answers each CONNECT with `answer`, and a merchant behind TLS at the other end.
+    pub(crate) async fn start_proxy(
+        script: Script,
+        answer: &'static [u8],
+        acceptor: TlsAcceptor,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let counts = Arc::new(Counts::default());
+        let receiver = Self { address, counts: Arc::clone(&counts) };
+        tokio::spawn(async move {
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                let number = counts.connections.fetch_add(1, Ordering::SeqCst);
+                let (script, counts) = (Arc::clone(&script), Arc::clone(&counts));
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        head.push(tcp.read_u8().await.expect("a byte"));
+                    }
+                    let head = String::from_utf8(head).expect("text");
+                    let line = head.lines().next().unwrap_or_default().to_owned();
+                    counts.asked.lock().expect("a lock").push(line);
+                    tcp.write_all(answer).await.expect("written");
+                    let tls = acceptor.accept(tcp).await.expect("a handshake");
+                    script(Talk { number, wire: Box::new(tls), counts }).await;
+                });
+            }
+        });
+        receiver
+    }
+
+    /// The first lines of what a proxy was asked.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.counts.asked.lock().expect("a lock").clone()
     }
 
     async fn start_with(script: Script, acceptor: Option<TlsAcceptor>) -> Self {
@@ -150,7 +188,9 @@ impl Talk {
                 (name, HeaderValue::from_str(value).expect("a value"))
             })
             .collect();
-        let length: usize = headers["content-length"].to_str().ok()?.parse().ok()?;
+        // A CONNECT has no body, and says nothing of its length.
+        let length = headers.get("content-length").map_or(Some("0"), |value| value.to_str().ok());
+        let length: usize = length?.parse().ok()?;
         let mut body = vec![0; length];
         self.wire.read_exact(&mut body).await.ok()?;
         let seen = Seen { request_line, headers, body };

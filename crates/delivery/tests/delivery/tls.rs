@@ -8,63 +8,15 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use posthorn_delivery::{Client, ClientConfig, Code};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use posthorn_delivery::{Client, Code};
 use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use standardwebhooks::Webhook;
-use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use crate::authority::{Authority, HOST, client_trusting, self_signed};
 use crate::receiver::{OK, Receiver, answer_all, script};
 use crate::setup::{SECRET, config, request, table};
-
-const HOST: &str = "merchant.example";
-
-/// An authority of the test's own.
-struct Authority {
-    certificate: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn named(name: &str) -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).expect("a certificate").der().clone();
-        Self { certificate, issuer: Issuer::new(params, key) }
-    }
-
-    /// A server's side of TLS, valid from and until so many days from now.
-    fn server(&self, host: &str, days: (i64, i64), alpn: &[&str]) -> ServerConfig {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec![host.to_owned()]).expect("parameters");
-        params.not_before = OffsetDateTime::now_utc() + Duration::days(days.0);
-        params.not_after = OffsetDateTime::now_utc() + Duration::days(days.1);
-        let certificate = params.signed_by(&key, &self.issuer).expect("signed").der().clone();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .expect("a server");
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config
-    }
-}
-
-fn client_trusting(authority: &Authority, port: u16) -> Client {
-    Client::new(ClientConfig {
-        extra_authorities: vec![authority.certificate.clone()],
-        ..config(table(HOST, &[&["127.0.0.1"]]), &[port])
-    })
-    .expect("a client")
-}
 
 async fn attempt_at(
     server: ServerConfig,
@@ -102,6 +54,7 @@ async fn every_other_certificate_is_refused_with_its_reason_and_no_request_is_se
         (authority.server(HOST, (1, 2), &[]), Code::TlsCertificateExpired),
         (authority.server("other.example", (-1, 1), &[]), Code::TlsCertificateName),
         (stranger.server(HOST, (-1, 1), &[]), Code::TlsCertificateUnknown),
+        (self_signed(), Code::TlsCertificateUnknown),
     ];
     for (server, code) in cases {
         let (attempt, receiver) = attempt_at(server, &authority).await;
@@ -110,6 +63,14 @@ async fn every_other_certificate_is_refused_with_its_reason_and_no_request_is_se
         assert_eq!(attempt.outcome, tls);
         assert_eq!(receiver.seen().len(), 0);
     }
+}
+
+#[tokio::test]
+async fn one_that_demands_a_certificate_of_ours_is_unwell_and_reads_no_request() {
+    let authority = Authority::named("ours");
+    let (attempt, receiver) = attempt_at(authority.server_that_asks_who_calls(), &authority).await;
+    assert_eq!(attempt.outcome.class(), "unwell", "{attempt:?}");
+    assert_eq!(receiver.seen().len(), 0);
 }
 
 #[tokio::test]

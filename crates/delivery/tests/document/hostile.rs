@@ -176,6 +176,7 @@ pub(crate) async fn receivers() -> String {
     let never = Receiver::start(script(|mut talk: Talk| async move { talk.hold().await })).await;
     let attempt = client().attempt(&request(&format!("https://{}/", never.address))).await;
     write_row(&mut table, "accepts and never speaks TLS", &attempt);
+    crate::handshakes::receivers(&mut table).await;
     for (what, hostile) in silent_ones().into_iter().chain(loud_ones()).chain(broken_ones()) {
         let receiver = Receiver::hostile_once(hostile).await;
         let client = client();
@@ -190,7 +191,7 @@ pub(crate) async fn receivers() -> String {
     table
 }
 
-fn write_row(table: &mut String, what: &str, attempt: &Attempt) {
+pub(crate) fn write_row(table: &mut String, what: &str, attempt: &Attempt) {
     assert!(attempt.duration < TIMEOUT + SLACK, "{what}: {:?}", attempt.duration);
     let code = match attempt.detail.code {
         // Which of the two is a matter of which packet comes first.

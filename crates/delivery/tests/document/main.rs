@@ -5,6 +5,10 @@
 //! Times are told as the bound that ended the attempt, not in milliseconds, so that two runs agree.
 
 mod addresses;
+#[path = "../delivery/authority.rs"]
+#[allow(dead_code, reason = "the other test uses all of it")]
+mod authority;
+mod handshakes;
 mod hostile;
 mod memory;
 #[path = "../delivery/receiver.rs"]

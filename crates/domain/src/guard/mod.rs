@@ -8,10 +8,12 @@
 
 mod address;
 mod endpoint_url;
+mod nat64;
 mod networks;
 mod refusal;
 
 pub use address::{AddressClass, SpecialUse, classify};
 pub use endpoint_url::{CanonicalUrl, Host, UrlPolicy, check_url};
+pub use nat64::Nat64Prefix;
 pub use networks::{AddressRefusal, AllowedNetworks, NetworkError};
 pub use refusal::UrlRefusal;

@@ -10,12 +10,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::address::{AddressClass, SpecialUse, classify};
+use super::nat64::Nat64Prefix;
 
 /// The addresses that may be connected to. The default is the public internet and nothing else.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedNetworks {
     allowed: Vec<IpNet>,
     denied: Vec<IpNet>,
+    nat64: Vec<Nat64Prefix>,
 }
 
 /// Why an address may not be connected to.
@@ -48,6 +50,11 @@ pub enum NetworkError {
     /// A network of IPv4 addresses written as IPv6; it would never match.
     #[error("`{0}` is IPv4 written as IPv6: write the IPv4 network")]
     Mapped(String),
+    /// No prefix of a translator.
+    #[error(
+        "`{0}` is no NAT64 prefix: expected an IPv6 network of length 32, 40, 48, 56, 64 or 96"
+    )]
+    Nat64(String),
 }
 
 impl AllowedNetworks {
@@ -70,6 +77,24 @@ impl AllowedNetworks {
         self
     }
 
+    /// The same, where addresses in `prefixes` are judged as the IPv4 ones that they stand for.
+    #[must_use]
+    pub fn translating(mut self, prefixes: impl IntoIterator<Item = Nat64Prefix>) -> Self {
+        self.nat64.extend(prefixes);
+        self
+    }
+
+    /// The address as it is judged: IPv4 unwrapped from IPv6.
+    fn judged(&self, address: IpAddr) -> IpAddr {
+        match address.to_canonical() {
+            IpAddr::V6(v6) => {
+                let inside = self.nat64.iter().find_map(|prefix| prefix.embedded(v6));
+                inside.map_or(IpAddr::V6(v6), IpAddr::V4)
+            }
+            v4 => v4,
+        }
+    }
+
     /// What the operator allows beside the public internet.
     pub fn allowed_by_operator(&self) -> &[IpNet] {
         &self.allowed
@@ -77,7 +102,7 @@ impl AllowedNetworks {
 
     /// May `address` be connected to?
     pub fn check(&self, address: IpAddr) -> Result<(), AddressRefusal> {
-        let address = address.to_canonical();
+        let address = self.judged(address);
         if let Some(&network) = self.denied.iter().find(|network| network.contains(&address)) {
             return Err(AddressRefusal::Denied { address, network });
         }
@@ -92,7 +117,7 @@ impl AllowedNetworks {
 
     /// Is `address` one that the operator allows in so many words?
     pub fn is_allowed_by_operator(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
+        let address = self.judged(address);
         self.check(address).is_ok() && self.allowed.iter().any(|network| network.contains(&address))
     }
 
@@ -157,6 +182,23 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn an_address_behind_a_translator_is_judged_as_the_ipv4_address_that_it_stands_for() {
+        let metadata = address("2606:4700:64::169.254.169.254");
+        let public = address("2606:4700:64::8.8.8.8");
+        let unnamed = AllowedNetworks::public_only();
+        assert_eq!(unnamed.check(metadata), Ok(()), "nothing tells it from a host");
+        let prefixes = ["2606:4700:64::/96", "64:ff9b::/96"].map(Nat64Prefix::parse);
+        let named = AllowedNetworks::public_only()
+            .translating(prefixes.into_iter().map(|prefix| prefix.expect("a prefix")));
+        assert!(named.check(metadata).is_err());
+        assert_eq!(named.check(public), Ok(()));
+        assert_eq!(named.check(address("64:ff9b::8.8.8.8")), Ok(()));
+        assert!(named.check(address("64:ff9b::10.0.0.1")).is_err());
+        let denied = named.without([network("8.8.8.0/24")]);
+        assert!(denied.check(public).is_err());
     }
 
     #[test]

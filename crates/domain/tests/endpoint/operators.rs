@@ -109,6 +109,21 @@ fn neither_a_410_nor_an_operators_word_is_undone_by_an_answer() {
 }
 
 #[test]
+fn what_is_deleted_is_told_nothing_any_more_and_no_answer_brings_it_back() {
+    let mut endpoint = Endpoint::new(Ordering::Ordered);
+    endpoint.attempts(9, delivery(1), status(500));
+    assert_eq!(endpoint.tell(Command::Delete).events.len(), 1);
+    for command in [Command::Enable, Command::Disable, Command::Delete, Command::UrlChanged] {
+        assert_eq!(endpoint.tell(command).events, [], "{command:?}");
+    }
+    endpoint.attempt(delivery(1), status(200));
+    let deleted =
+        |status| matches!(status, Status::Disabled { reason: DisabledReason::Deleted, .. });
+    assert!(deleted(endpoint.state.status));
+    assert_eq!(FinishReason::Deleted.names(), ("cancelled", "deleted"));
+}
+
+#[test]
 fn a_skip_ends_the_delivery_and_nothing_else() {
     let mut endpoint = Endpoint::new(Ordering::Ordered);
     endpoint.attempts(2, delivery(1), status(500));
