@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use posthorn_tests::{Api, Receiver, invocations_of, until};
+pub(crate) use posthorn_tests::invocations_of;
+use posthorn_tests::{Api, Receiver, until};
 use sqlx::{Connection, PgConnection};
 
 use crate::{merchant, shared_lab};

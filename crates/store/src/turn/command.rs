@@ -95,7 +95,7 @@ pub enum Commanded {
 }
 
 /// What makes the id of a command unique, over all endpoints.
-const ONCE: [&str; 2] = ["endpoint_commands_pkey", "endpoint_events_by_command"];
+pub(super) const ONCE: [&str; 2] = ["endpoint_commands_pkey", "endpoint_events_by_command"];
 
 /// The endpoint under its lock.
 pub(super) struct Locked {

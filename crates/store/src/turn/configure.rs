@@ -12,7 +12,7 @@ use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::command::{Locked, append, lock};
+use super::command::{Locked, ONCE, append, lock};
 use crate::secrets::{NewSecret, SecretColumns};
 use crate::{SealedSecret, Store, StoreError};
 
@@ -90,8 +90,7 @@ pub enum Reconfigured {
     SecretsMoved,
 }
 
-/// The constraints by which two of the same moment are told apart.
-const ID_TAKEN: &str = "endpoint_commands_pkey";
+/// The constraint by which two rotations of the same moment are told apart.
 const SECRET_TAKEN: &str = "endpoint_secrets_pkey";
 
 impl Store {
@@ -104,7 +103,9 @@ impl Store {
         change: &Reconfiguration<'_>,
     ) -> Result<Reconfigured, StoreError> {
         match self.reconfigure_once(change).await {
-            Err(error) if error.constraint() == Some(ID_TAKEN) => Ok(Reconfigured::OtherCommand),
+            Err(error) if error.constraint().is_some_and(|name| ONCE.contains(&name)) => {
+                Ok(Reconfigured::OtherCommand)
+            }
             Err(error) if error.constraint() == Some(SECRET_TAKEN) => {
                 Ok(Reconfigured::SecretsMoved)
             }
