@@ -5,6 +5,7 @@
 //! PostgreSQL and Restate. Compared are the state, every delivery's attempts and end, the journal's
 //! kinds of events, and what each request was about.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use serde_json::json;
 use simulation::{Deed, DeliveryStanding, Script, Standing, Step, play};
 use sqlx::PgPool;
 use sqlx::types::Json;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -22,6 +24,10 @@ use crate::scripts::SCRIPTS;
 use crate::{merchant, shared_lab};
 
 const SOON: Duration = Duration::from_secs(120);
+/// How often a script is played on the real parts, at most.
+const TRIES: u32 = 3;
+/// Scripts that are played at the same time.
+const AT_ONCE: usize = 6;
 
 /// The real side of a script.
 struct Stage {
@@ -45,8 +51,13 @@ impl Stage {
                 None => Answer::Status(reply.status),
             })
         });
-        let merchant = merchant("agrees");
-        let endpoint = api.merchant(&merchant, receiver.url()).await?;
+        // A busy machine's api may say that it could not: then another merchant begins.
+        let (merchant, endpoint) = until("a merchant", SOON, async || {
+            let merchant = merchant("agrees");
+            let endpoint = api.merchant(&merchant, receiver.url()).await?;
+            Ok((merchant, endpoint))
+        })
+        .await?;
         let id = Uuid::parse_str(endpoint.trim_start_matches("ep_"))?;
         let ordering = match script.ordering {
             Ordering::Ordered => "ordered",
@@ -63,7 +74,7 @@ impl Stage {
     }
 
     async fn tell(&self, deed: Deed) -> anyhow::Result<()> {
-        let (command, body) = match deed {
+        let (command, mut body) = match deed {
             Deed::Pause => ("pause", json!({})),
             Deed::Resume => ("resume", json!({})),
             Deed::Disable => ("disable", json!({})),
@@ -81,7 +92,21 @@ impl Stage {
             Deed::Redeliver(_) => ("redeliver", json!({})),
             Deed::ChangeUrl | Deed::ChangeOrdering(_) => bail!("{deed:?} is no command of the api"),
         };
-        self.api.post(&format!("/v1/endpoints/{}/{command}", self.endpoint), &body).await?;
+        // A repeat under the same id changes nothing.
+        body["command_id"] = json!(Uuid::now_v7());
+        until("the command is answered", SOON, async || {
+            self.api.post(&format!("/v1/endpoints/{}/{command}", self.endpoint), &body).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn pay(&self, amount: i64) -> anyhow::Result<()> {
+        sqlx::query("insert into payments (merchant_id, amount, currency) values ($1, $2, 'USD')")
+            .bind(&self.merchant)
+            .bind(amount)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
@@ -143,7 +168,19 @@ impl Stage {
     }
 }
 
-async fn play_for_real(script: &Script, pool: PgPool) -> anyhow::Result<Standing> {
+/// Plays a script on the real parts. A fault of ours (a data service that a busy machine did not let
+/// answer in time) is no part of any script: where one was found, it is played again.
+async fn play_for_real(script: &Script, pool: &PgPool) -> anyhow::Result<Standing> {
+    for _ in 0..TRIES {
+        let standing = play_once(script, pool.clone()).await?;
+        if !standing.journal.iter().any(|event| event.starts_with("found_fault")) {
+            return Ok(standing);
+        }
+    }
+    bail!("{TRIES} times something on our side stood in the way")
+}
+
+async fn play_once(script: &Script, pool: PgPool) -> anyhow::Result<Standing> {
     let stage = Stage::set(script, pool).await?;
     let mut paid = 0;
     for step in script.steps {
@@ -151,7 +188,7 @@ async fn play_for_real(script: &Script, pool: PgPool) -> anyhow::Result<Standing
             Step::Pay(count) => {
                 for _ in 0..count {
                     paid += 1;
-                    stage.api.payment(&stage.merchant, paid).await?;
+                    stage.pay(paid).await?;
                 }
             }
             Step::Tell(deed) => stage.tell(deed).await?,
@@ -171,12 +208,14 @@ async fn play_for_real(script: &Script, pool: PgPool) -> anyhow::Result<Standing
 #[tokio::test(flavor = "multi_thread")]
 async fn the_simulation_and_the_real_parts_come_to_the_same() -> anyhow::Result<()> {
     let pool = PgPool::connect(&shared_lab().await?.database_url()?).await?;
+    let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut scripts = JoinSet::new();
     for script in SCRIPTS {
-        let pool = pool.clone();
+        let (pool, places) = (pool.clone(), Arc::clone(&places));
         scripts.spawn(async move {
+            let _place = places.acquire_owned().await?;
             let simulated = play(script).with_context(|| script.name)?;
-            let real = play_for_real(script, pool).await.with_context(|| script.name)?;
+            let real = play_for_real(script, &pool).await.with_context(|| script.name)?;
             ensure!(
                 simulated == real,
                 "{}\nsimulated: {simulated:#?}\nreal: {real:#?}",
