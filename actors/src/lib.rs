@@ -8,6 +8,7 @@
 mod announcement;
 mod attempt;
 mod awaited;
+mod cdc;
 mod config;
 mod figures;
 mod object;
@@ -30,8 +31,9 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use cdc::{subscribe_beside, unsubscribe, wake_left_alone};
 pub use config::{Config, RegisterConfig};
-pub use register::{RegisterError, Registered, register};
+pub use register::{RegisterError, Registered, group_of, register};
 pub use restate::RestateError;
 
 use crate::worker::Worker;

@@ -11,13 +11,13 @@ use crate::restate::{Http, RestateError};
 use crate::serve::BUILD_ID;
 
 /// The cluster's name inside Restate.
-const CLUSTER: &str = "posthorn";
-/// The consumer group's name, followed by the Kafka cluster's id. Fixed, so that a subscription made
+pub(crate) const CLUSTER: &str = "posthorn";
+/// The consumer group's name, followed by the topic's and the Kafka cluster's id. Fixed, so that a subscription made
 /// anew goes on where the last one was. Restate drops records whose offset it has seen under the
 /// same subscription and group: on a Kafka that begins at offset 0 again, it would drop them all.
 const GROUP: &str = "posthorn-restate";
 /// The handler that takes the records.
-const SINK: &str = "service://Endpoint/notify";
+pub(crate) const SINK: &str = "service://Endpoint/notify";
 
 /// Why the registration failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ pub async fn register(
     deployment(&admin, config, &mut registered).await?;
     retire_old_builds(&admin, config, &mut registered).await?;
     cluster(&admin, config, &mut registered).await?;
-    subscription(&admin, config, kafka_cluster, &mut registered).await?;
+    subscription(&admin, config, kafka_cluster, Beside::Nobody, &mut registered).await?;
     Ok(registered)
 }
 
@@ -141,20 +141,37 @@ async fn cluster(
     }
 }
 
-async fn subscription(
+/// The consumer group by which Restate reads `topic`.
+pub fn group_of(topic: &str, kafka_cluster: &str) -> String {
+    format!("{GROUP}-{topic}-{kafka_cluster}")
+}
+
+/// May a subscription to another topic stand beside this one?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nobody,
+    /// While producers are switched.
+    Another,
+}
+
+pub(crate) async fn subscription(
     admin: &Http,
     config: &RegisterConfig,
     kafka_cluster: &str,
+    beside: Beside,
     registered: &mut Registered,
 ) -> Result<(), RegisterError> {
     let source = format!("kafka://{CLUSTER}/{}", config.topic);
-    let group = format!("{GROUP}-{kafka_cluster}");
+    let group = group_of(&config.topic, kafka_cluster);
     let before = admin.get("/subscriptions").await?;
     for known in items(&before, "subscriptions") {
         if text(known, "sink") != SINK {
             continue;
         }
         if text(known, "source") != source {
+            if beside == Beside::Another {
+                continue;
+            }
             return Err(RegisterError::OtherSubscription(text(known, "source"), text(known, "id")));
         }
         let id = text(known, "id");
@@ -186,10 +203,10 @@ async fn subscription(
     Ok(())
 }
 
-fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+pub(crate) fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     answer[name].as_array().into_iter().flatten()
 }
 
-fn text(value: &Value, name: &str) -> String {
+pub(crate) fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_default().to_owned()
 }

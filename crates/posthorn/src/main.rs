@@ -3,6 +3,7 @@
 //! This crate stands on every other one and holds no rule of its own: it reads options, puts parts
 //! together and prints. A role is the same whether `up` or somebody else starts it.
 
+mod cdc;
 mod crash_test;
 mod delivery_show;
 mod demo_merchant;
@@ -65,6 +66,8 @@ enum Command {
     Register(actors::RegisterConfig),
     /// Put a load of payments on a running stack, receive it, and report what it came to.
     Bench(bench::Config),
+    /// Who announces deliveries: our relay, or Sequin.
+    Cdc(cdc::CdcArgs),
     /// Kill a part of a running stack with -9 under load, and compare what arrives with the old design.
     CrashTest(crash_test::CrashTestArgs),
     /// Run the rules under a virtual clock, with everything around them that can break.
@@ -137,6 +140,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Register(config) => register::register(&config).await,
         Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),
+        Command::Cdc(args) => cdc::cdc(args).await,
         Command::CrashTest(args) => crash_test::crash_test(args).await,
         Command::Topics(args) => topics::topics(&args).await,
         Command::Health(args) => health::health(&args).await,

@@ -64,6 +64,9 @@ pub enum Error {
         /// Who streams from it.
         holder: String,
     },
+    /// Another producer announces.
+    #[error("Sequin announces, this relay stands by; `posthorn cdc switch relay` brings it back")]
+    StandsBy,
     /// The slot's name is taken by something else.
     #[error("the slot `{slot}` belongs to {owner}: give this relay another name with --slot")]
     SlotForeign {

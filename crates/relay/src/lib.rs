@@ -23,6 +23,7 @@ mod lag;
 mod merge;
 mod parking;
 mod pgoutput;
+pub mod positions;
 mod progress;
 mod publisher;
 mod record;

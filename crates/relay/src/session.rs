@@ -6,7 +6,7 @@
 use observability::{Health, metrics};
 use pgwire_replication::client::ReplicationClient;
 use pgwire_replication::config::ReplicationConfig;
-use store::Store;
+use store::{CdcProducer, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::announced::Announced;
@@ -53,11 +53,22 @@ impl Sessions {
         let Connected { publisher, acknowledgements, brokers, cluster } =
             Publisher::connect(&self.kafka).await?;
         self.health.ready("kafka");
+        self.stands_by().await?;
         let mut client = slot::open(self.replication.clone(), &self.store, unusable).await?;
+        // Once more: whoever switches waits until the slot is gone, and stays gone.
+        self.stands_by().await?;
         let mut announcer = Announcer::new(publisher, acknowledgements, self.announced.clone());
         self.pay_what_is_owed(&mut announcer, &cluster).await?;
         slot::start(&mut client).await?;
         Ok((client, announcer, brokers))
+    }
+
+    /// An error when another producer announces.
+    async fn stands_by(&self) -> Result<(), Error> {
+        match self.store.cdc_producer().await? {
+            CdcProducer::Relay => Ok(()),
+            CdcProducer::Sequin => Err(Error::StandsBy),
+        }
     }
 
     async fn pay_what_is_owed(

@@ -6,6 +6,7 @@
 
 mod attempts;
 mod backlog;
+mod cdc;
 mod endpoints;
 mod error;
 mod idempotency;
@@ -25,6 +26,7 @@ mod why;
 
 pub use attempts::{ShownAttempt, ShownDelivery};
 pub use backlog::{Backlog, EndpointBacklog, SlotSize, Standings};
+pub use cdc::{CdcProducer, SlotState};
 pub use endpoints::{Endpoint, FIRST_SECRET_VERSION, NewEndpoint, SealedSecret};
 pub use error::StoreError;
 pub use idempotency::{Once, Write, Written};

@@ -6,6 +6,7 @@
 mod agreement;
 mod burst;
 mod canary;
+mod cdc_switch;
 mod changes;
 mod commands;
 mod crash;

@@ -1,0 +1,90 @@
+//! `posthorn cdc switch relay|sequin`: moves a running installation from one producer to the other.
+//!
+//! The new one stands before the old one goes, so there is no moment in which nobody reads the WAL;
+//! at the end one is left, with its slot, and one subscription. Each step can be done again: a
+//! switch that failed is typed again. What was announced and not read when a subscription goes is
+//! made good by a wake of everybody who has due work.
+
+mod sequin;
+mod switch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use actors::RegisterConfig;
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Args)]
+pub(crate) struct CdcArgs {
+    #[command(subcommand)]
+    command: CdcCommand,
+}
+
+#[derive(Subcommand)]
+enum CdcCommand {
+    /// Let another producer announce deliveries, without a gap.
+    Switch(SwitchArgs),
+}
+
+/// Who shall announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Producer {
+    /// Our own relay.
+    Relay,
+    /// Sequin.
+    Sequin,
+}
+
+#[derive(Args)]
+struct SwitchArgs {
+    /// Who shall announce.
+    to: Producer,
+    /// PostgreSQL, as a URL. Its user must be allowed to drop replication slots.
+    #[arg(long, env = "POSTHORN_DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+    /// Restate's ingress.
+    #[arg(long, env = "POSTHORN_RESTATE_INGRESS_URL", default_value = "http://127.0.0.1:8080")]
+    restate_ingress_url: String,
+    /// Restate's admin API.
+    #[arg(long, env = "POSTHORN_RESTATE_ADMIN_URL", default_value = "http://127.0.0.1:9070")]
+    restate_admin_url: String,
+    /// Kafka's bootstrap servers, as we and Restate reach them.
+    #[arg(long, env = "POSTHORN_KAFKA", default_value = "127.0.0.1:9092")]
+    kafka: String,
+    /// The relay's slot.
+    #[arg(long, env = "POSTHORN_RELAY_SLOT", default_value = "posthorn_relay")]
+    relay_slot: String,
+    /// Sequin's own API.
+    #[arg(long, env = "POSTHORN_SEQUIN_URL", default_value = "http://127.0.0.1:7376")]
+    sequin_url: String,
+    /// Its token.
+    #[arg(long, env = "POSTHORN_SEQUIN_TOKEN", hide_env_values = true)]
+    sequin_token: String,
+    /// Sequin's configuration; its variables are taken from the environment.
+    #[arg(long, default_value = "compose/sequin/sequin.yaml", value_name = "FILE")]
+    sequin_config: PathBuf,
+    /// The slot that this configuration names.
+    #[arg(long, default_value = "sequin_slot")]
+    sequin_slot: String,
+    /// How long one step may take, in seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    step_seconds: u64,
+}
+
+impl SwitchArgs {
+    /// The registration of `topic`; the worker stays as it is.
+    fn registration(&self, topic: &str) -> RegisterConfig {
+        RegisterConfig {
+            restate_admin_url: self.restate_admin_url.clone(),
+            worker_url: String::new(),
+            kafka: self.kafka.clone(),
+            topic: topic.to_owned(),
+        }
+    }
+}
+
+pub(crate) async fn cdc(args: CdcArgs) -> anyhow::Result<ExitCode> {
+    let CdcCommand::Switch(args) = args.command;
+    switch::switch(&args).await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,168 @@
+//! The two switches, step by step; each step says what it does before it does it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use relay::{positions, topics};
+use store::{CdcProducer, Store};
+
+use super::sequin::{Sequin, interpolated};
+use super::{Producer, SwitchArgs};
+
+const CONNECTIONS: u32 = 2;
+const POLL: Duration = Duration::from_millis(200);
+/// A relay whose session was just beginning lets go of its slot within this.
+const STAYS_GONE_FOR: Duration = Duration::from_secs(2);
+
+struct Switch<'a> {
+    args: &'a SwitchArgs,
+    store: Store,
+    sequin: Sequin,
+    kafka_cluster: String,
+}
+
+pub(super) async fn switch(args: &SwitchArgs) -> anyhow::Result<()> {
+    let switch = Switch {
+        args,
+        store: Store::new(&args.database_url, "posthorn-cdc", CONNECTIONS)?,
+        sequin: Sequin::new(args)?,
+        kafka_cluster: topics::cluster_id(&args.kafka).await?,
+    };
+    match args.to {
+        Producer::Sequin => switch.to_sequin().await,
+        Producer::Relay => switch.to_relay().await,
+    }
+}
+
+impl Switch<'_> {
+    async fn to_sequin(&self) -> anyhow::Result<()> {
+        let Self { args, store, sequin, .. } = self;
+        let yaml = std::fs::read_to_string(&args.sequin_config)
+            .with_context(|| format!("--sequin-config {}", args.sequin_config.display()))?;
+        let yaml = interpolated(&yaml, |name| std::env::var(name).ok())?;
+        sequin.check().await.context(
+            "start Sequin first, such as: docker compose --profile sequin up --detach redis sequin",
+        )?;
+        if store.cdc_producer().await? == CdcProducer::Relay {
+            say("Sequin is told to read the outbox: database, slot, functions, sink");
+            sequin.apply(&yaml).await?;
+            self.until("Sequin streams from its slot", || self.streams(&args.sequin_slot)).await?;
+            say("Restate is told to read webhook-events as well, from here on");
+            // The place is taken before the mark: what commits after the mark is read, what
+            // committed before it the relay announces.
+            self.subscribe(topics::EVENTS).await?;
+            let mark = store.wal_position().await?;
+            let confirmed = self
+                .until("the relay has announced what committed before", || async {
+                    Ok(store.slot_has_confirmed(&args.relay_slot, &mark).await?)
+                })
+                .await;
+            if let Err(error) = confirmed {
+                say("the relay does not come along: everything stays as it was");
+                actors::unsubscribe(&args.restate_admin_url, topics::EVENTS).await?;
+                sequin.remove().await?;
+                self.until("Sequin's slot is gone", || self.drops(&args.sequin_slot)).await?;
+                return Err(error);
+            }
+            store.set_cdc_producer(CdcProducer::Sequin).await?;
+        }
+        say("the relay stands by, and its slot is dropped");
+        self.let_go_of_the_relays_slot().await?;
+        self.leave(topics::WAKES).await?;
+        say("Sequin announces.");
+        Ok(())
+    }
+
+    async fn to_relay(&self) -> anyhow::Result<()> {
+        let Self { args, store, sequin, .. } = self;
+        sequin.check().await.context("Sequin must answer, to be told that it is done")?;
+        if store.cdc_producer().await? == CdcProducer::Sequin {
+            say("Restate is told to read webhook-wakes as well");
+            self.subscribe(topics::WAKES).await?;
+            // Sequin announced what finished meanwhile: what waits is announced again, no more.
+            store.relay_missed_nothing(&args.relay_slot).await?;
+            store.set_cdc_producer(CdcProducer::Relay).await?;
+        }
+        say("the relay makes its slot, and announces again what waits");
+        let stands = self.until("the relay streams from its slot", || async {
+            let owes = store.relay_progress(&args.relay_slot).await?.owed.is_some();
+            Ok(!owes && self.streams(&args.relay_slot).await?)
+        });
+        if let Err(error) = stands.await {
+            say("the relay does not stand: Sequin goes on");
+            store.set_cdc_producer(CdcProducer::Sequin).await?;
+            self.let_go_of_the_relays_slot().await?;
+            actors::unsubscribe(&args.restate_admin_url, topics::WAKES).await?;
+            return Err(error.context(
+                "is it running? such as: docker compose --profile relay up --detach relay",
+            ));
+        }
+        say("Sequin is told to end its sink and its database, and its slot is dropped");
+        sequin.remove().await?;
+        self.until("Sequin's slot is gone", || self.drops(&args.sequin_slot))
+            .await
+            .context("stop it, such as: docker compose stop sequin; then type this again")?;
+        self.leave(topics::EVENTS).await?;
+        say("Our relay announces.");
+        Ok(())
+    }
+
+    /// Subscribes `topic` beside what is subscribed, from its end on.
+    async fn subscribe(&self, topic: &'static str) -> anyhow::Result<()> {
+        let group = actors::group_of(topic, &self.kafka_cluster);
+        // A switch that is typed again finds its own subscription: then it has its place.
+        if let Err(error) = positions::begin_at_end(&self.args.kafka, &group, topic).await {
+            say(&format!("it has its place in {topic} already ({error})"));
+        }
+        actors::subscribe_beside(&self.args.registration(topic), &self.kafka_cluster).await?;
+        Ok(())
+    }
+
+    /// Ends the subscription to `topic`, and makes good what it had not read.
+    async fn leave(&self, topic: &str) -> anyhow::Result<()> {
+        say(&format!("Restate does not read {topic} any more; who has due work is woken"));
+        actors::unsubscribe(&self.args.restate_admin_url, topic).await?;
+        let woken = actors::wake_left_alone(&self.store, &self.args.restate_ingress_url).await;
+        let woken = woken.map_err(|error| anyhow::anyhow!("waking: {error}"))?;
+        say(&format!("{woken} endpoints were woken"));
+        Ok(())
+    }
+
+    async fn let_go_of_the_relays_slot(&self) -> anyhow::Result<()> {
+        let slot = &self.args.relay_slot;
+        let gone = || async {
+            self.store.release_slot(slot).await?;
+            self.drops(slot).await
+        };
+        self.until("the relay's slot is gone", gone).await?;
+        tokio::time::sleep(STAYS_GONE_FOR).await;
+        self.until("the relay's slot stays gone", gone).await
+    }
+
+    async fn streams(&self, slot: &str) -> anyhow::Result<bool> {
+        Ok(self.store.slot_state(slot).await?.is_some_and(|slot| slot.is_active))
+    }
+
+    async fn drops(&self, slot: &str) -> anyhow::Result<bool> {
+        Ok(self.store.drop_free_slot(slot).await?)
+    }
+
+    /// Looks until it is so, for as long as a step may take.
+    async fn until<F>(&self, what: &str, is_so: impl Fn() -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<bool>>,
+    {
+        let begun = Instant::now();
+        while !is_so().await? {
+            if begun.elapsed() > Duration::from_secs(self.args.step_seconds) {
+                bail!("waited {} s in vain: {what}", self.args.step_seconds);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+}
+
+fn say(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,230 @@
+//! `posthorn cdc switch`, there and back under load.
+//!
+//! Sequin cannot run here. What stands for it is a server with the shapes of its API, which starts
+//! and ends a real reader of the WAL on Sequin's slot: the relay's own code, so the records are the
+//! contract's. What is shown is the switch, not Sequin.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{delete, get, post, put};
+use axum::{Json, Router};
+use posthorn_tests::{Lab, Receiver, binary};
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use tokio::net::TcpListener;
+
+use crate::merchant;
+
+const SOON: Duration = Duration::from_secs(30);
+const TOKEN: &str = "a-token";
+
+/// What the fake was asked, and the reader that it runs.
+#[derive(Default)]
+struct Sequin {
+    asked: Vec<String>,
+    reader: Option<Child>,
+    database_url: String,
+    kafka: String,
+}
+
+type Shared = Arc<Mutex<Sequin>>;
+
+fn lock(sequin: &Shared) -> std::sync::MutexGuard<'_, Sequin> {
+    sequin.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sequin {
+    fn start(&mut self) -> anyhow::Result<()> {
+        let child = Command::new(binary()?)
+            .args(["relay", "--slot", "sequin_slot", "--listen", "127.0.0.1:0"])
+            .args(["--database-url", &self.database_url, "--kafka", &self.kafka])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        self.reader = Some(child);
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut reader) = self.reader.take() {
+            let _ = reader.kill();
+            let _ = reader.wait();
+        }
+    }
+}
+
+impl Drop for Sequin {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn is_allowed(headers: &HeaderMap) -> bool {
+    headers.get("authorization").is_some_and(|value| value == &format!("Bearer {TOKEN}"))
+}
+
+async fn serve(sequin: Shared) -> anyhow::Result<String> {
+    let routes = Router::new()
+        .route("/api/sinks", get(sinks))
+        .route("/api/config/apply", post(apply))
+        .route("/api/sinks/{name}", put(update_sink))
+        .route("/api/sinks/{name}", delete(remove))
+        .route("/api/postgres_databases/{name}", delete(remove))
+        .with_state(sequin);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    Ok(url)
+}
+
+async fn sinks(headers: HeaderMap) -> (StatusCode, Json<Value>) {
+    let status = if is_allowed(&headers) { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+    (status, Json(json!({ "data": [] })))
+}
+
+async fn apply(State(sequin): State<Shared>, Json(body): Json<Value>) -> Json<Value> {
+    let yaml = body["yaml"].as_str().unwrap_or_default();
+    let mut sequin = lock(&sequin);
+    // Every variable has its value: Sequin reads the text as it comes.
+    let is_whole = yaml.contains("sequin_slot") && !yaml.contains("${");
+    sequin.asked.push(format!("apply {is_whole}"));
+    if is_whole && sequin.reader.is_none() {
+        sequin.start().expect("the reader starts");
+    }
+    Json(json!({ "resources": [] }))
+}
+
+async fn update_sink(
+    State(sequin): State<Shared>,
+    Path(name): Path<String>,
+    Json(body): Json<Value>,
+) -> Json<Value> {
+    lock(&sequin).asked.push(format!("put {name} {}", body["status"]));
+    Json(json!({ "name": name }))
+}
+
+async fn remove(State(sequin): State<Shared>, Path(name): Path<String>) -> Json<Value> {
+    let mut sequin = lock(&sequin);
+    sequin.asked.push(format!("delete {name}"));
+    // With its database Sequin ends what reads from it.
+    if name == "posthorn" {
+        sequin.stop();
+    }
+    Json(json!({ "id": name, "deleted": true }))
+}
+
+struct Installation {
+    lab: Lab,
+    url: String,
+}
+
+impl Installation {
+    async fn switch(&self, to: &str) -> anyhow::Result<String> {
+        let ports = self.lab.ports()?;
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../compose/sequin/sequin.yaml");
+        let at = |port: u16| format!("http://127.0.0.1:{port}");
+        let output = tokio::process::Command::new(binary()?)
+            .args(["cdc", "switch", to, "--sequin-url", &self.url, "--sequin-token", TOKEN])
+            .args(["--sequin-config", config, "--kafka", &format!("127.0.0.1:{}", ports.kafka)])
+            .args(["--restate-admin-url", &at(ports.restate_admin)])
+            .args(["--restate-ingress-url", &at(ports.restate_ingress)])
+            .args(["--database-url", &self.lab.database_url()?])
+            .envs(
+                ["ADMIN_PASSWORD", "API_TOKEN", "SOURCE_PASSWORD"]
+                    .map(|n| (format!("SEQUIN_{n}"), "x")),
+            )
+            .output()
+            .await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "switch {to}: {text}{said}");
+        Ok(text)
+    }
+
+    /// The slots that stand, and the topics that Restate reads.
+    async fn stands(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+        let mut db = PgConnection::connect(&self.lab.database_url()?).await?;
+        let slots =
+            sqlx::query_scalar("select slot_name::text from pg_replication_slots order by 1")
+                .fetch_all(&mut db)
+                .await?;
+        let admin = format!("http://127.0.0.1:{}", self.lab.ports()?.restate_admin);
+        let known = posthorn_tests::Api::new(&admin)?.get("/subscriptions").await?;
+        let known = known["subscriptions"].as_array().context("no subscriptions")?.clone();
+        let source = |it: &Value| it["source"].as_str().map(str::to_owned);
+        Ok((slots, known.iter().filter_map(source).collect()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_there_and_back_under_load_loses_nothing_and_leaves_one_standing()
+-> anyhow::Result<()> {
+    let lab = Lab::start().await?;
+    let shared = Shared::default();
+    {
+        let mut sequin = lock(&shared);
+        sequin.database_url = lab.database_url()?;
+        sequin.kafka = format!("127.0.0.1:{}", lab.ports()?.kafka);
+    }
+    let url = serve(Arc::clone(&shared)).await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant("switched");
+    api.merchant(&merchant, receiver.url()).await?;
+    let installation = Installation { lab, url };
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let load = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(40));
+        let mut made = 0;
+        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            tick.tick().await;
+            made += 1;
+            api.payment(&merchant, made).await?;
+        }
+        anyhow::Ok(made)
+    };
+    let switches = async {
+        let switched = there_and_back(&installation, &receiver).await;
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        switched
+    };
+    let (made, switched) = tokio::join!(load, switches);
+    switched?;
+    let made = made?;
+    // Before the sweeper would come.
+    receiver.wait_for(usize::try_from(made)?, SOON).await?;
+    let amount = |body: Value| body["data"]["amount"].as_i64();
+    let seen: Vec<i64> = receiver.accepted().iter().filter_map(|it| amount(it.json())).collect();
+    ensure!(seen == (1..=made).collect::<Vec<i64>>(), "of {made}: {seen:?}");
+    let asked = lock(&shared).asked.clone();
+    let apply = ["apply true", "put webhook-events \"active\""];
+    ensure!(
+        asked == [&apply[..], &["delete webhook-events", "delete posthorn"]].concat(),
+        "{asked:?}"
+    );
+    Ok(())
+}
+
+async fn there_and_back(installation: &Installation, receiver: &Receiver) -> anyhow::Result<()> {
+    receiver.wait_for(20, SOON).await?;
+    for (to, slot, topic) in [
+        ("sequin", "sequin_slot", "webhook-events"),
+        // Typed again: nothing is left to do.
+        ("sequin", "sequin_slot", "webhook-events"),
+        ("relay", "posthorn_relay", "webhook-wakes"),
+    ] {
+        let said = installation.switch(to).await?;
+        let (slots, topics) = installation.stands().await?;
+        ensure!(slots == [slot], "{to}: {slots:?}\n{said}");
+        ensure!(topics == [format!("kafka://posthorn/{topic}")], "{to}: {topics:?}\n{said}");
+        // It goes on behind the new one.
+        let count = receiver.accepted().len() + 40;
+        receiver.wait_for(count, SOON).await.with_context(|| said)?;
+    }
+    Ok(())
+}
