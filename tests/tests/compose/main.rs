@@ -26,6 +26,8 @@ fn text(name: &str) -> anyhow::Result<String> {
 /// A YAML file in it, its merges done.
 fn yaml(name: &str) -> anyhow::Result<serde_json::Value> {
     let mut value: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text(name)?)?;
+    // Twice: what is merged may itself be merged from something.
+    value.apply_merge()?;
     value.apply_merge()?;
     Ok(serde_json::to_value(value)?)
 }
