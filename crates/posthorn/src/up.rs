@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::Args;
 use observability::shutdown_signal;
 use stack::{Board, PortChoice, Progress, StateDir, Supervisor};
-use store::Store;
+use store::{CdcProducer, Store};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::demo::merchant as demo_merchant;
@@ -167,11 +167,18 @@ impl Stack {
             started.context("the start of a role was lost")??;
         }
         self.progress.wait("register");
-        let registered = register::with_restate(&self.plan.registration()).await;
+        let registration = self.plan.registration(self.producer().await?);
+        let registered = register::with_restate(&registration).await;
         self.progress.done("register");
         let made = register::summary(&registered.context("registering with Restate")?);
         self.progress.line("register", &made);
         Ok(())
+    }
+
+    /// Who announces deliveries: a switch outlives an `up`.
+    async fn producer(&self) -> anyhow::Result<CdcProducer> {
+        let store = Store::new(&self.plan.postgres.url(), "posthorn-up", MIGRATE_CONNECTIONS)?;
+        Ok(store.cdc_producer().await?)
     }
 
     /// Says how long something took.

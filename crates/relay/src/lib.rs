@@ -112,7 +112,12 @@ impl Sessions {
                 Err(error) => error,
             };
             let reason = error.to_string();
-            self.health.not_ready("slot", &reason);
+            if matches!(error, Error::StandsBy) {
+                // To stand by is all that it has to do now.
+                self.health.ready("slot");
+            } else {
+                self.health.not_ready("slot", &reason);
+            }
             if error.is_kafka() {
                 self.health.not_ready("kafka", &reason);
             }

@@ -81,7 +81,7 @@ fn method(args: &CrashTestArgs, comparisons: &[Comparison]) -> String {
          | revision | {revision}, built for {build} |\n\
          | machine | {cores} cores, {cpu} |\n\
          | load average | {load} when it ended (1, 5, 15 minutes) |\n\
-         | stack | everything on this machine: `posthorn up` |\n",
+         | stack | everything on this machine: `posthorn up` |\n{busy}",
         payments = args.payments,
         rate = args.rate,
         merchants = args.merchants,
@@ -92,7 +92,21 @@ fn method(args: &CrashTestArgs, comparisons: &[Comparison]) -> String {
         cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
         cpu = bench::cpu(),
         load = bench::load_average(),
+        busy = busy(&bench::load_average()),
     )
+}
+
+/// What a reader must know of a machine that did much else.
+fn busy(load_average: &str) -> &'static str {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let five_minutes = load_average.split(' ').nth(1).and_then(|load| load.parse::<f64>().ok());
+    #[allow(clippy::cast_precision_loss)] // Cores are few.
+    let is_busy = five_minutes.is_some_and(|load| load > 3.0 * cores as f64);
+    if is_busy {
+        "\nThe machine was busy with much else: the counts hold, the times say little.\n"
+    } else {
+        ""
+    }
 }
 
 fn kills(comparisons: &[Comparison]) -> String {
@@ -113,4 +127,15 @@ fn kills(comparisons: &[Comparison]) -> String {
         let _ = writeln!(text, "| {name} | {name} | {old} |");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_was_busy_with_much_else_is_said_to_be() {
+        assert!(busy("28.35 9999.00 19.62").contains("the times say little"));
+        assert_eq!(busy("99.00 0.10 0.20"), "");
+    }
 }

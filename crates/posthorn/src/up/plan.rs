@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use actors::RegisterConfig;
 use stack::{Kafka, Ports, Postgres, Restate, StackError, StateDir, wait_until_gone};
+use store::CdcProducer;
 
 use super::UpArgs;
 use super::roles::{ROLES, Role};
@@ -90,13 +91,17 @@ impl Plan {
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// What Restate is to know.
-    pub(super) fn registration(&self) -> RegisterConfig {
+    /// What Restate is to know, when `producer` announces.
+    pub(super) fn registration(&self, producer: CdcProducer) -> RegisterConfig {
+        let topic = match producer {
+            CdcProducer::Relay => relay::topics::WAKES,
+            CdcProducer::Sequin => relay::topics::EVENTS,
+        };
         RegisterConfig {
             restate_admin_url: self.restate.admin_url(),
             worker_url: self.worker_url(),
             kafka: self.kafka.bootstrap(),
-            topic: relay::topics::WAKES.to_owned(),
+            topic: topic.to_owned(),
         }
     }
 
