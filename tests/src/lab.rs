@@ -241,13 +241,8 @@ fn output_file(dir: &Path) -> PathBuf {
 fn spawn(dir: &Path, variables: &[(&str, &str)], options: &[&str]) -> anyhow::Result<Child> {
     let binary = binary()?;
     let output = std::fs::File::create(output_file(dir))?;
-    let mut command = Command::new(&binary);
+    let mut command = bound_to_us(&binary)?;
     command
-        // Whoever runs it dies with this process, and its own children with it.
-        .args(["exec", "--signal", "SIGKILL", "--parent"])
-        .arg(std::process::id().to_string())
-        .arg("--")
-        .arg(&binary)
         .args(["up", "--no-demo", "--ports", "auto", "--dir"])
         .arg(dir)
         .args(options)
@@ -257,6 +252,22 @@ fn spawn(dir: &Path, variables: &[(&str, &str)], options: &[&str]) -> anyhow::Re
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output);
+    spawn_bound(command)
+}
+
+/// A command that becomes `program`, and dies with this process, its own children with it.
+pub(crate) fn bound_to_us(program: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(binary()?);
+    command
+        .args(["exec", "--signal", "SIGKILL", "--parent"])
+        .arg(std::process::id().to_string())
+        .arg("--")
+        .arg(program);
+    Ok(command)
+}
+
+/// Starts a command that is bound to us, from a thread that ends with the process.
+pub(crate) fn spawn_bound(mut command: Command) -> anyhow::Result<Child> {
     let (send, receive) = mpsc::channel();
     std::thread::Builder::new().name("lab".to_owned()).spawn(move || {
         let _ = send.send(command.spawn());

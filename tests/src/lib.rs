@@ -7,13 +7,16 @@
 
 mod api;
 mod lab;
+mod prometheus;
 mod receiver;
 mod restate;
 mod trace;
 mod wait;
 
 pub use api::Api;
+pub use lab::Lab;
 pub use lab::{Lab, binary};
+pub use prometheus::Prometheus;
 pub use receiver::{Answer, Receiver, Request};
 pub use restate::invocations_of;
 pub use trace::{Span, Trace, Traces};

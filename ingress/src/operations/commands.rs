@@ -3,9 +3,7 @@
 //! The command is done when its transaction is; the wake after it only makes it quick. A repeat
 //! wakes again, because the first one's may have been lost.
 
-use domain::endpoint::{
-    Asked, Breaker, DisabledReason, EndpointState, Entry, Status, Subject, history,
-};
+use domain::endpoint::{Asked, Breaker, DisabledReason, EndpointState, Entry, Status, history};
 use domain::{DeliveryId, EndpointId, EventType};
 use store::{Commanded, Ended, Obeyed, Order, Redeliverable, Standing, Told};
 use time::OffsetDateTime;
@@ -149,21 +147,6 @@ impl Operations {
         let deleted = standing.and_then(|standing| Some((standing.state, standing.deleted_at?)));
         let (state, at) = deleted.ok_or(Refusal::NotFound("endpoint"))?;
         Ok(Obeyed { state, changed: false, redelivered: 0, more: false, at })
-    }
-
-    /// What became of what is asked about.
-    pub(crate) async fn why(
-        &self,
-        asked: Asked,
-    ) -> Result<(Vec<Subject>, OffsetDateTime), Refusal> {
-        self.bounded(async {
-            let (subjects, now) = self.store.why(asked).await?;
-            if subjects.is_empty() {
-                return Err(Refusal::NotFound("event, delivery or endpoint"));
-            }
-            Ok((subjects, now))
-        })
-        .await
     }
 
     /// Where an endpoint stands.

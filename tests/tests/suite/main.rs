@@ -15,6 +15,8 @@ mod foreign_cdc;
 mod fronts;
 mod grpc;
 mod in_between;
+mod metrics;
+mod observed;
 mod open_breaker;
 mod orders;
 mod path;
@@ -30,6 +32,7 @@ mod traces;
 mod turn;
 mod turn_beside;
 mod up;
+mod why;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

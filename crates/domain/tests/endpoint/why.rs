@@ -146,6 +146,11 @@ fn in_line_is_nothing_special_and_forgotten_is() {
 
 #[test]
 fn what_is_over_says_how_and_what_can_still_be_done() {
+    let at = ago(840) + Duration::milliseconds(31);
+    let ended = Ended { state: "delivered".to_owned(), reason: "accepted".to_owned(), at };
+    let quick =
+        why(DeliveryStory { ended: Some(ended), attempts: 1, ..story(EndpointState::default()) });
+    assert!(quick.sentences[0].ends_with("by 1 attempt, 31 ms after it was written"), "{quick:?}");
     let over = |state: &str, reason: &str| {
         let ended =
             Some(Ended { state: state.to_owned(), reason: reason.to_owned(), at: ago(839) });

@@ -77,7 +77,8 @@ pub(super) fn no_payment(payment: PaymentId) -> Why {
 fn why_ended(story: &DeliveryStory, ended: &Ended) -> Why {
     let attempts = count(story.attempts, "attempt");
     let at = clock(ended.at);
-    let took = span(between(story.written_at, ended.at));
+    let took = between(story.written_at, ended.at);
+    let took = if took.as_secs() == 0 { format!("{} ms", took.as_millis()) } else { span(took) };
     let by_hand = format!(
         "to send it again: posthorn endpoint redeliver {} {}",
         story.endpoint, story.delivery
