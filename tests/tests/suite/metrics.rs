@@ -21,8 +21,8 @@ const LOOKED_UP: Duration = Duration::from_secs(90);
 struct Busy {
     lab: Lab,
     endpoint: String,
-    // Hang and fail as long as the stack runs.
-    _merchants: Vec<Receiver>,
+    // The first one takes what comes; the others refuse, fail and hang as long as the stack runs.
+    merchants: Vec<Receiver>,
 }
 
 async fn busy() -> anyhow::Result<&'static Busy> {
@@ -48,7 +48,7 @@ async fn busy() -> anyhow::Result<&'static Busy> {
             }
             merchants.push(receiver);
         }
-        Ok(Busy { lab, endpoint, _merchants: merchants })
+        Ok(Busy { lab, endpoint, merchants })
     })
     .await
 }
@@ -120,8 +120,12 @@ async fn every_panel_shows_data_and_every_alert_can_be_evaluated_by_a_real_prome
         let expression =
             expression.replace("$__rate_interval", "1m").replace("$endpoint", &busy.endpoint);
         until(&format!("{board}: {panel}"), LOOKED_UP, async || {
-            // A rate needs something that happens while Prometheus looks.
+            // A rate needs something that happens while Prometheus looks; one after the other, so
+            // that none waits for another of its line.
+            let takes = &busy.merchants[0];
+            let count = takes.accepted().len();
             api.payment("takes", 1).await?;
+            takes.wait_for(count + 1, LOOKED_UP).await?;
             prometheus.query(&expression).await.map(drop)
         })
         .await?;
