@@ -11,6 +11,7 @@ mod merchants;
 mod page;
 mod payments;
 mod secrets;
+mod why;
 
 use std::str::FromStr;
 use std::sync::Arc;

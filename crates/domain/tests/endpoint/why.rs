@@ -68,7 +68,7 @@ fn behind_an_endpoint_that_is_unwell_it_says_what_how_long_who_is_ahead_and_when
         [
             "waiting: the endpoint has been unwell for 14 min (it answers 503, 6 in a row); the \
              breaker is open, next probe in 2 min 10 s; 3 deliveries ahead",
-            "attempt 6, 20 s before: unwell, status 503: said so",
+            "attempt 6, 20 s ago: unwell, status 503: said so",
         ]
     );
 }

@@ -13,10 +13,10 @@ const FORGOTTEN_AFTER: time::Duration = time::Duration::seconds(90);
 
 pub(super) fn of_delivery(story: &DeliveryStory, stuck: Option<&str>, now: OffsetDateTime) -> Why {
     if let Some(ended) = &story.ended {
-        return why_ended(story, ended);
+        return why_ended(story, ended, now);
     }
     let Some(state) = &story.state else {
-        let gone = "waiting, and its endpoint was deleted: it will never be sent".to_owned();
+        let gone = "waiting, and its endpoint was deleted: it is about to be cancelled".to_owned();
         return Why::new("deleted", gone, None);
     };
     let at_endpoint = endpoint_in_the_way(story.endpoint, state, stuck, now);
@@ -74,7 +74,7 @@ pub(super) fn no_payment(payment: PaymentId) -> Why {
     )
 }
 
-fn why_ended(story: &DeliveryStory, ended: &Ended) -> Why {
+fn why_ended(story: &DeliveryStory, ended: &Ended, now: OffsetDateTime) -> Why {
     let attempts = count(story.attempts, "attempt");
     let at = clock(ended.at);
     let took = between(story.written_at, ended.at);
@@ -90,6 +90,10 @@ fn why_ended(story: &DeliveryStory, ended: &Ended) -> Why {
             let told = format!("delivered at {at} by {attempts}, {took} after it was written");
             Why::new("delivered", format!("{told}{answer}"), None)
         }
+        ("cancelled", "deleted") => {
+            let told = format!("cancelled at {at} after {attempts}: its endpoint was deleted");
+            Why::new("cancelled", told, None)
+        }
         ("cancelled", _) => {
             let told = format!("skipped by an operator at {at} after {attempts}");
             Why::new("cancelled", told, None).and(by_hand)
@@ -104,7 +108,7 @@ fn why_ended(story: &DeliveryStory, ended: &Ended) -> Why {
             let told = format!("given up at {at} after {attempts} and {took}: {why}");
             let mut why = Why::new("exhausted", told, None);
             if let Some(last) = &story.last {
-                why = why.and(last_attempt(story.attempts, last, ended.at));
+                why = why.and(last_attempt(story.attempts, last, now));
             }
             why.and(by_hand)
         }
@@ -185,15 +189,16 @@ fn disabled(
     let since = ago(since, now);
     let enable = format!("posthorn endpoint enable {endpoint}");
     let (told, next_at) = match reason {
+        DisabledReason::Deleted => {
+            let told = format!("deleted {since} ago: what waited for it was cancelled");
+            return Why::new("deleted", told, None);
+        }
         DisabledReason::Gone => (
             format!("disabled for {since}: the merchant answered 410, gone; to go on: {enable}"),
             None,
         ),
         DisabledReason::Operator => {
             (format!("disabled by an operator for {since}; to go on: {enable}"), None)
-        }
-        DisabledReason::Deleted => {
-            (format!("deleted {since} ago; what waited was cancelled, its history stays"), None)
         }
         DisabledReason::Unwell => {
             let next = state.waits_until(now);
@@ -252,8 +257,8 @@ fn in_line(story: &DeliveryStory, now: OffsetDateTime) -> Why {
 fn last_attempt(number: u32, last: &LastAttempt, now: OffsetDateTime) -> String {
     let status = last.status.map_or(String::new(), |status| format!(", status {status}"));
     let said = last.sentence.as_ref().map_or(String::new(), |said| format!(": {said}"));
-    let before = ago(last.at, now);
-    format!("attempt {number}, {before} before: {}{status}{said}", last.class)
+    let ago = ago(last.at, now);
+    format!("attempt {number}, {ago} ago: {}{status}{said}", last.class)
 }
 
 fn ago(since: OffsetDateTime, now: OffsetDateTime) -> String {
