@@ -14,7 +14,6 @@ mod trace;
 mod wait;
 
 pub use api::Api;
-pub use lab::Lab;
 pub use lab::{Lab, binary};
 pub use prometheus::Prometheus;
 pub use receiver::{Answer, Receiver, Request};

@@ -3,7 +3,7 @@
 //! The command is done when its transaction is; the wake after it only makes it quick. A repeat
 //! wakes again, because the first one's may have been lost.
 
-use domain::endpoint::{Asked, Breaker, DisabledReason, EndpointState, Entry, Status, history};
+use domain::endpoint::{Breaker, DisabledReason, EndpointState, Entry, Status, history};
 use domain::{DeliveryId, EndpointId, EventType};
 use store::{Commanded, Ended, Obeyed, Order, Redeliverable, Standing, Told};
 use time::OffsetDateTime;
