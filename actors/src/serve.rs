@@ -84,7 +84,10 @@ pub(crate) async fn serve(
             },
             () = shutdown.cancelled() => break,
         };
-        stream.set_nodelay(true)?;
+        // It fails when the other end has hung up already: that is no matter of the server's.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY refused");
+        }
         let connection = http2::Builder::new(TokioExecutor::new())
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEADERS_BYTES_MAX)

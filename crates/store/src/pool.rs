@@ -36,6 +36,8 @@ impl Store {
             ("statement_timeout", STATEMENT_TIMEOUT_MS),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT_MS),
             ("timezone", "UTC"),
+            // Short statements by the thousand: compiling one would take longer than running it.
+            ("jit", "off"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
