@@ -118,3 +118,43 @@ impl SpanExporter for Patient {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+
+    use super::*;
+
+    fn memory_mib() -> u64 {
+        let memory = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+        let pages = memory.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        (pages.expect("a number") * 4096) >> 20
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_endpoint_that_is_silent_costs_a_bounded_queue_and_no_time() {
+        // It takes connections, and never answers.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let provider = provider("test", &endpoint, 1.0).expect("a provider");
+        let tracer = provider.tracer("test");
+        let (began, before) = (Instant::now(), memory_mib());
+        for _ in 0..300_000 {
+            let mut span = tracer.start("span");
+            span.set_attribute(KeyValue::new("text", "x".repeat(200)));
+            span.end();
+        }
+        let took = began.elapsed();
+        // All of them would be some 200 MiB, and waiting for each batch ten minutes.
+        let grown = memory_mib().saturating_sub(before);
+        assert!(grown < 60, "{grown} MiB");
+        assert!(took < Duration::from_secs(30), "{took:?}");
+        let began = Instant::now();
+        let limit = Duration::from_secs(2);
+        let ended = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(limit));
+        let _ = ended.await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+}

@@ -75,6 +75,20 @@ impl Traces {
         .await
     }
 
+    /// Every span that is kept, as it is told, once one of them is about `endpoint`.
+    ///
+    /// # Errors
+    /// When none is.
+    pub async fn everything(&self, endpoint: &str) -> anyhow::Result<String> {
+        until("a span about the endpoint", PATIENCE, async || {
+            let all = self.0.get("/api/traces?limit=1500").await?.to_string();
+            ensure!(all.contains(endpoint), "nothing about {endpoint}");
+            ensure!(all.contains("\"POST\""), "nothing was sent");
+            Ok(all)
+        })
+        .await
+    }
+
     /// The ids of the traces that a search for one attribute's value finds.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub use ports::{PortChoice, Ports, PortsError};
 pub use postgres::Postgres;
 pub use probe::Probe;
 pub use progress::Progress;
-pub use restate::Restate;
+pub use restate::{Restate, Tracing};
 pub use state_dir::{StateDir, database_url};
 pub use status::{Board, Kind, ServiceStatus, State, Status};
 pub use supervise::{Service, Supervisor};

@@ -29,27 +29,36 @@ pub struct Restate {
     parts: PathBuf,
     log: PathBuf,
     ports: Ports,
-    tracing_endpoint: Option<String>,
+    tracing: Option<Tracing>,
+}
+
+/// Where Restate's own spans go.
+#[derive(Debug)]
+pub struct Tracing {
+    /// By OTLP over gRPC.
+    pub endpoint: String,
+    /// Share of its traces that are kept, 0 to 1.
+    pub ratio: f64,
 }
 
 impl Restate {
     /// Looks at what is there: binaries or what fetches them, data. Starts nothing.
     ///
-    /// `tracing_endpoint`: where its spans go, by OTLP; none: nowhere.
+    /// `tracing`: where its spans go; none: nowhere.
     ///
     /// # Errors
     /// When something is missing, or the data is another version's.
     pub fn find(
         dir: &StateDir,
         ports: &Ports,
-        tracing_endpoint: Option<String>,
+        tracing: Option<Tracing>,
     ) -> Result<Self, StackError> {
         let restate = Self {
             home: dir.folder("restate")?,
             parts: dir.parts().to_owned(),
             log: dir.log("restate"),
             ports: ports.clone(),
-            tracing_endpoint,
+            tracing,
         };
         restate.fetch().check(&restate.parts)?;
         restate.version().check()?;
@@ -88,10 +97,16 @@ impl Restate {
             .map_err(StackError::file("cannot write", &config))?;
         self.version().write()?;
         let argv = [server.into_os_string(), "--config-file".into(), config.into()];
-        let launch = Launch::new(argv, &self.home, &self.log)
+        let mut launch = Launch::new(argv, &self.home, &self.log)
             .env("RUST_LOG", "warn")
             .env("NO_COLOR", "1")
             .env("DO_NOT_TRACK", "1");
+        if let Some(tracing) = &self.tracing {
+            // It has no option of its own for this; its OpenTelemetry reads these.
+            launch = launch
+                .env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+                .env("OTEL_TRACES_SAMPLER_ARG", tracing.ratio.to_string());
+        }
         Ok(Service {
             name: "restate",
             kind: Kind::Part,
@@ -112,9 +127,9 @@ impl Restate {
     }
 
     fn config(&self) -> Result<String, StackError> {
-        let tracing = match &self.tracing_endpoint {
+        let tracing = match &self.tracing {
             None => String::new(),
-            Some(endpoint) => format!("tracing-endpoint = {endpoint:?}\n"),
+            Some(tracing) => format!("tracing-endpoint = {:?}\n", tracing.endpoint),
         };
         let values = [
             ("data", self.data().display().to_string()),

@@ -65,8 +65,10 @@ async fn a_secret_is_nowhere_and_a_payload_only_in_the_database() -> anyhow::Res
     let secret = format!("whsec_{encoded}");
     let credential = format!("hunter2-{}", Uuid::new_v4());
     let payload = format!("payload-{}", Uuid::new_v4());
+    let token = format!("token-{}", Uuid::new_v4());
     let endpoint = json!({
-        "merchant_id": merchant, "url": receiver.url(), "secret": secret,
+        "merchant_id": merchant, "url": format!("{}/{token}?key={token}", receiver.url()),
+        "secret": secret,
         "headers": { "authorization": credential },
     });
     let (endpoint, shown) = api.endpoint(&endpoint).await?;
@@ -97,6 +99,14 @@ async fn a_secret_is_nowhere_and_a_payload_only_in_the_database() -> anyhow::Res
     ensure!(all.is_empty(), "{all:#?}");
     let outside_the_database = found(lab, &["log", "run", "kafka", "restate"], &payloads)?;
     ensure!(outside_the_database.is_empty(), "{outside_the_database:#?}");
+
+    // Spans: neither of them, nor what stands in the URL's path and query.
+    let spans = lab.traces()?.everything(&endpoint).await?;
+    let urls = [Canary::of_text("the URL's token", &token)];
+    for canary in secrets.iter().chain(&payloads).chain(&urls) {
+        let is_there = canary.spellings.iter().any(|spelling| contains(spans.as_bytes(), spelling));
+        ensure!(!is_there, "{} is in a span", canary.name);
+    }
 
     // The search sees what is there.
     let seen = |part: &str, text: &str| {

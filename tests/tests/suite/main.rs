@@ -25,6 +25,7 @@ mod restate_lost;
 mod scripts;
 mod secrets;
 mod shown;
+mod telemetry_away;
 mod timers;
 mod told;
 mod told_apart;

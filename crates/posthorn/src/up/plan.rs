@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use actors::RegisterConfig;
-use stack::{Kafka, Ports, Postgres, Restate, StackError, StateDir, wait_until_gone};
+use stack::{Kafka, Ports, Postgres, Restate, StackError, StateDir, Tracing, wait_until_gone};
 use store::CdcProducer;
 
 use super::UpArgs;
@@ -44,7 +44,9 @@ impl Plan {
         let postgres = Postgres::find(&dir, ports.postgres)?;
         let kafka = Kafka::find(&dir, ports.kafka, ports.kafka_controller)?;
         let tracing_to = TracingTo::choose(&args, &dir, &ports)?;
-        let restate = Restate::find(&dir, &ports, tracing_to.endpoint(&ports))?;
+        let ratio = args.trace_ratio;
+        let of_restate = tracing_to.endpoint(&ports).map(|endpoint| Tracing { endpoint, ratio });
+        let restate = Restate::find(&dir, &ports, of_restate)?;
         let secret_keys = dir.secret_keys()?.display().to_string();
         let plan = Self { args, dir, ports, postgres, kafka, restate, tracing_to, secret_keys };
         Ok((plan, guard))

@@ -1,0 +1,136 @@
+//! Where traces go is silent, dead, slow: nothing is delivered later or never, and no memory grows.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use posthorn_tests::{Lab, Receiver, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::{merchant, shared_lab};
+
+const PAYMENTS: usize = 150;
+/// For all of them, on a machine that does much else: some seconds when it is idle.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What the queue of spans and the allocator may take on top of what the work itself takes.
+const GROWTH_MIB_MAX: u64 = 64;
+
+/// Something that listens where traces go; it ends when it is dropped.
+struct Collector {
+    address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Collector {
+    /// Takes connections, and never reads from them.
+    async fn silent(address: SocketAddr) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                held.push(connection);
+            }
+        });
+        Ok(Self { address, _tasks: tasks })
+    }
+
+    /// Passes everything on to `behind`, each piece a while later.
+    async fn slow(address: SocketAddr, behind: u16) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut passing = JoinSet::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                let Ok(behind) = TcpStream::connect(("127.0.0.1", behind)).await else { continue };
+                let (from, to) = connection.into_split();
+                let (back, forth) = behind.into_split();
+                passing.spawn(pass(from, forth));
+                passing.spawn(pass(back, to));
+            }
+        });
+        Ok(Self { address, _tasks: tasks })
+    }
+}
+
+async fn pass(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin) {
+    let mut piece = vec![0; 16 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut piece).await {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if to.write_all(&piece[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Payments at a merchant of their own, all of them delivered.
+async fn all_are_delivered(lab: &Lab, name: &str) -> anyhow::Result<Duration> {
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant(name);
+    api.merchant(&merchant, receiver.url()).await?;
+    let began = std::time::Instant::now();
+    for amount in 1..=PAYMENTS {
+        api.payment(&merchant, i64::try_from(amount)?).await?;
+    }
+    receiver.wait_for(PAYMENTS, PATIENCE).await?;
+    ensure!(receiver.requests().len() == PAYMENTS, "each of them once");
+    Ok(began.elapsed())
+}
+
+/// Memory that the roles hold which make spans, in MiB.
+fn memory_mib(lab: &Lab) -> anyhow::Result<u64> {
+    let status = lab.status()?;
+    let mut pages = 0;
+    for name in ["api", "relay", "worker"] {
+        let service = status.services.iter().find(|service| service.name == name);
+        let pid = service.and_then(|service| service.pid).with_context(|| name.to_owned())?;
+        let memory = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
+        pages += memory.split(' ').nth(1).context("resident pages")?.parse::<u64>()?;
+    }
+    Ok((pages * 4096) >> 20)
+}
+
+fn lines(lab: &Lab, wanted: &str) -> anyhow::Result<usize> {
+    let log = std::fs::read_to_string(lab.dir().join("log/worker.log"))?;
+    Ok(log.lines().filter(|line| line.contains(wanted)).count())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_that_nobody_takes_cost_no_delivery_and_no_memory() -> anyhow::Result<()> {
+    let takes_them = shared_lab().await?;
+    let silent = Collector::silent("127.0.0.1:0".parse()?).await?;
+    let address = silent.address;
+    let endpoint = format!("http://{address}");
+    let lab = Lab::start_with(&[("POSTHORN_OTLP_ENDPOINT", &endpoint)]).await?;
+    // The first round pays for connections, caches and the allocator.
+    all_are_delivered(&lab, "away-first").await?;
+    let before = memory_mib(&lab)?;
+
+    let with_silent = all_are_delivered(&lab, "away-silent").await?;
+    drop(silent);
+    let with_dead = all_are_delivered(&lab, "away-dead").await?;
+    until("it is said that spans are lost", PATIENCE, async || {
+        ensure!(lines(&lab, "traces cannot be sent")? == 1, "once, however many were lost");
+        Ok(())
+    })
+    .await?;
+
+    let slow = Collector::slow(address, takes_them.ports()?.otlp).await?;
+    ensure!(slow.address == address);
+    let with_slow = all_are_delivered(&lab, "away-slow").await?;
+    until("spans arrive again", PATIENCE, async || {
+        ensure!(lines(&lab, "traces are sent again")? >= 1);
+        Ok(())
+    })
+    .await?;
+    let after = memory_mib(&lab)?;
+    eprintln!(
+        "{PAYMENTS} payments: silent {with_silent:?}, dead {with_dead:?}, slow {with_slow:?}; \
+         {before} MiB before, {after} MiB after"
+    );
+    ensure!(after < before + GROWTH_MIB_MAX, "{before} MiB before, {after} MiB after");
+    Ok(())
+}
