@@ -271,6 +271,7 @@ fn tell(turn: Turn<'_>, span: &Span, delivery: &DueDelivery, row: &AttemptRow) {
         delivery = %delivery.facts.id,
         event = %delivery.event_id,
         trace_id = traceparent::trace_id(span),
+        invocation = turn.invocation.id,
         class = row.outcome.class(),
         code = row.outcome.code(),
         status = row.outcome.status(),

@@ -4,12 +4,14 @@
 //! One stack for both, with merchants that take, refuse, fail and never answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use observability::metrics::{ALL, Kind};
 use posthorn_tests::{Answer, Api, Lab, Prometheus, Receiver, until};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use crate::observed::{Target, dashboards, root};
@@ -23,6 +25,13 @@ struct Busy {
     endpoint: String,
     // The first one takes what comes; the others refuse, fail and hang as long as the stack runs.
     merchants: Vec<Receiver>,
+}
+
+/// What outlasts the test that happens to come first: its own runtime ends with it.
+fn outlasting() -> &'static Runtime {
+    static RUNTIME: LazyLock<Runtime> =
+        LazyLock::new(|| Runtime::new().expect("a runtime can be started"));
+    &RUNTIME
 }
 
 async fn busy() -> anyhow::Result<&'static Busy> {
@@ -40,7 +49,7 @@ async fn busy() -> anyhow::Result<&'static Busy> {
             ("fails", Answer::Status(500)),
             ("hangs", Answer::Hang),
         ] {
-            let receiver = Receiver::start().await?;
+            let receiver = outlasting().spawn(Receiver::start()).await??;
             receiver.script(std::iter::repeat_n(answer, 10_000));
             endpoint = api.merchant(name, receiver.url()).await?;
             for amount in 1..=5 {
@@ -171,6 +180,7 @@ async fn an_attempt_that_did_not_deliver_is_one_line_of_json_with_its_delivery_a
         };
         ensure!(line["level"] == "WARN" && line["status"] == 404, "{line}");
         ensure!(starts("delivery", "dlv_") && starts("trace_id", ""), "{line}");
+        ensure!(starts("invocation", "inv_"), "{line}");
         Ok(())
     })
     .await
