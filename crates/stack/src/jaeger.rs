@@ -61,6 +61,7 @@ impl Jaeger {
         Ok(Service {
             name: "jaeger",
             kind: Kind::Part,
+            before: None,
             launch: Launch::new(argv, &self.home, &self.log),
             probes: vec![Probe::Http(self.port, "/api/services")],
             ports: vec![self.port, self.otlp_port],

@@ -1,6 +1,6 @@
 //! Apache Kafka: one broker that is its own controller, as a list of jars from Maven.
 //!
-//! The data folder is formatted once and remembers which version made it: an older Kafka must never
+//! The data folder is formatted when it is new or was emptied, and remembers which version made it: an older Kafka must never
 //! open what a newer one wrote.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +10,9 @@ use nix::sys::signal::Signal;
 
 use crate::data_version::DataVersion;
 use crate::fetch::{Fetch, on_path};
-use crate::{Kind, Launch, Probe, Progress, Service, StackError, StateDir, secrets, template};
+use crate::{
+    Before, Kind, Launch, Probe, Progress, Service, StackError, StateDir, secrets, template,
+};
 
 const CONFIG: &str = include_str!("../../../compose/kafka/server.properties");
 const MANIFEST: &[(&str, &str)] = &[("pom.xml", include_str!("../../../compose/kafka/pom.xml"))];
@@ -86,15 +88,17 @@ impl Kafka {
         let text = template::render("server.properties", CONFIG, &values)?;
         std::fs::write(&config, text).map_err(StackError::file("cannot write", &config))?;
         self.version().write()?;
-        if !self.data().join("meta.properties").exists() {
-            let id = secrets::cluster_id()?;
-            let arguments = ["kafka.tools.StorageTool", "format", "-t", &id, "-c"];
-            let format = self.java_launch(&jars, &arguments, &config);
-            format.run("formatting Kafka's data folder").await?;
-        }
+        let id = secrets::cluster_id()?;
+        let format = ["kafka.tools.StorageTool", "format", "-t", &id, "-c"];
+        let before = Before {
+            file: self.data().join("meta.properties"),
+            otherwise: self.java_launch(&jars, &format, &config),
+            what: "formatting a new data folder",
+        };
         Ok(Service {
             name: "kafka",
             kind: Kind::Part,
+            before: Some(before),
             launch: self.java_launch(&jars, &["kafka.Kafka"], &config),
             probes: vec![Probe::Kafka(self.port)],
             ports: vec![self.port, self.controller_port],

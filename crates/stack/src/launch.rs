@@ -6,8 +6,7 @@
 //! spawned: so one thread spawns them all, and lives as long as the process.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
@@ -18,17 +17,11 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::StackError;
+use crate::log_file::{self, LOG_BYTES_MAX, tail};
 
 /// Our own binary, as the kernel holds it: a build that replaces the file changes nothing for an
 /// `up` that runs, and what it starts again is what it started first.
 pub(crate) const SELF: &str = "/proc/self/exe";
-
-/// A log longer than this is put aside at the next start.
-const LOG_BYTES_MAX: u64 = 16 << 20;
-/// How many of a log's last lines an error message shows.
-const TAIL_LINES: usize = 12;
-/// How much of a log's end is read for them.
-const TAIL_BYTES: u64 = 8 << 10;
 
 /// A program to run: what, as whom, where, and where its output goes.
 #[derive(Debug, Clone)]
@@ -81,7 +74,8 @@ impl Launch {
     /// # Errors
     /// When the log cannot be opened, or the process not be made.
     pub async fn spawn(&self) -> std::io::Result<Child> {
-        let log = open_log(&self.log)?;
+        log_file::bound(&self.log, LOG_BYTES_MAX)?;
+        let log = log_file::open(&self.log)?;
         let mut command = Command::new(SELF);
         command.arg0("posthorn").args(["exec", "--parent", &std::process::id().to_string()]);
         command.args(["--signal", self.death.as_str()]);
@@ -142,33 +136,4 @@ async fn in_nursery(command: Command) -> std::io::Result<Child> {
     let gone = || std::io::Error::other("the thread that starts processes is gone");
     nursery.send(Order { command, runtime: Handle::current(), reply }).map_err(|_| gone())?;
     answer.await.map_err(|_| gone())?
-}
-
-fn open_log(path: &Path) -> std::io::Result<File> {
-    if path.metadata().is_ok_and(|file| file.len() > LOG_BYTES_MAX) {
-        std::fs::rename(path, path.with_extension("log.1"))?;
-    }
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-/// The last lines of a log, indented: for an error message. Empty when there is nothing to read.
-pub(crate) fn tail(path: &Path) -> String {
-    use std::io::{Read, Seek, SeekFrom};
-
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..]
-        .iter()
-        .map(|line| format!("    {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
 }

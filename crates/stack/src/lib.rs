@@ -9,6 +9,7 @@
 //! data folder of another version touched; a start that half happened because of something that
 //! could have been looked at before.
 
+mod before;
 mod data_version;
 mod dev_null;
 mod error;
@@ -18,6 +19,7 @@ mod jaeger;
 mod kafka;
 mod launch;
 mod leftovers;
+mod log_file;
 mod ports;
 mod postgres;
 mod probe;
@@ -29,6 +31,7 @@ mod status;
 mod supervise;
 mod template;
 
+pub use before::Before;
 pub use error::StackError;
 pub use jaeger::Jaeger;
 pub use kafka::Kafka;

@@ -130,6 +130,7 @@ impl Postgres {
         Ok(Service {
             name: "postgres",
             kind: Kind::Part,
+            before: None,
             launch,
             probes: vec![Probe::Postgres(self.port)],
             ports: vec![self.port],

@@ -98,9 +98,33 @@ async fn http(port: u16, path: &str) -> Answer {
     match head.split(' ').nth(1) {
         Some("200") => Ok(Ok(())),
         Some(status) => {
-            let reason: String = body.trim().chars().take(REASON_CHARS_MAX).collect();
+            let reason = what_is_missing(body).unwrap_or_else(|| body.trim().to_owned());
+            let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
             Ok(Err(format!("{status} {reason}")))
         }
         None => Ok(Err("it does not speak HTTP".to_owned())),
+    }
+}
+
+/// The parts that a role of ours says are not ready, and why.
+fn what_is_missing(body: &str) -> Option<String> {
+    let report: serde_json::Value = serde_json::from_str(body).ok()?;
+    let parts = report["parts"].as_object()?.iter();
+    let missing: Vec<String> = parts
+        .filter(|(_, why)| why.as_str() != Some("ready"))
+        .map(|(part, why)| format!("{part}: {}", why.as_str().unwrap_or_default()))
+        .collect();
+    (!missing.is_empty()).then(|| missing.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_role_misses_is_read_from_its_report() {
+        let body = r#"{"ready":false,"parts":{"kafka":"no broker answers","slot":"ready"}}"#;
+        assert_eq!(what_is_missing(body).as_deref(), Some("kafka: no broker answers"));
+        assert_eq!(what_is_missing("starting up"), None);
     }
 }

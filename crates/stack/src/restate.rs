@@ -110,6 +110,7 @@ impl Restate {
         Ok(Service {
             name: "restate",
             kind: Kind::Part,
+            before: None,
             launch,
             probes: vec![
                 Probe::Http(self.ports.restate_admin, "/health"),

@@ -5,6 +5,7 @@
 //! *first* start is the caller's to hear; later ones are repaired, and printed.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -18,8 +19,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::launch::tail;
-use crate::{Board, Kind, Launch, Probe, Progress, ServiceStatus, StackError, State, leftovers};
+use crate::log_file::{self, LOG_BYTES_MAX, tail};
+use crate::{
+    Before, Board, Kind, Launch, Probe, Progress, ServiceStatus, StackError, State, leftovers,
+};
 
 /// How often a service is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(50);
@@ -29,6 +32,11 @@ const STEADY: Duration = Duration::from_secs(10);
 const DELAY_FIRST: Duration = Duration::from_millis(250);
 /// Longest pause: people who repair something should not wait for us.
 const DELAY_MAX: Duration = Duration::from_secs(10);
+/// A service that was started again and is not ready after this long: what it waits for is said, and
+/// again after twice as long. It is not ended: a part that recovers takes its time.
+const SAY_AFTER: Duration = Duration::from_secs(10);
+/// How often a log's length is looked at.
+const LOOK_AT_LOG_EVERY: Duration = Duration::from_secs(5);
 /// How long a killed process may take to be gone.
 const KILL_WAIT: Duration = Duration::from_secs(2);
 
@@ -39,6 +47,8 @@ pub struct Service {
     pub name: &'static str,
     /// Part or role.
     pub kind: Kind,
+    /// What must be there before every start, and is made when it is not.
+    pub before: Option<Before>,
     /// How it is started.
     pub launch: Launch,
     /// All of them must answer: then it is ready.
@@ -187,6 +197,9 @@ impl Watch {
     async fn run_once(&self, past: &mut Past) -> Result<Run, StackError> {
         let name = self.service.name;
         leftovers::wait_until_gone(&self.service.launch.cwd).await?;
+        if let Some(before) = &self.service.before {
+            before.make(name, &self.progress).await?;
+        }
         if past.first.is_some() {
             let log = self.service.launch.log.display();
             self.progress.line(name, &format!("starting{} (log: {log})", self.places()));
@@ -215,14 +228,29 @@ impl Watch {
         tokio::select! {
             () = self.stop.cancelled() => Ok(self.end(child).await),
             status = child.wait() => Ok(ended(status, spawned)),
+            never = self.bound_log() => match never {},
         }
     }
 
-    /// Waits until every probe is answered; a first start has a time limit.
+    async fn bound_log(&self) -> Infallible {
+        loop {
+            sleep(LOOK_AT_LOG_EVERY).await;
+            // A full disk, most likely: the service says that itself.
+            let _ = log_file::bound(&self.service.launch.log, LOG_BYTES_MAX);
+        }
+    }
+
+    /// Waits until every probe is answered; a first start has a time limit, a later one says what
+    /// it waits for.
     async fn until_ready(&self, first: bool) -> Result<(), StackError> {
         let begun = Instant::now();
+        let mut say_after = SAY_AFTER;
         for probe in &self.service.probes {
             while let Err(why) = probe.ask().await {
+                if !first && begun.elapsed() > say_after {
+                    self.say_it_waits(begun.elapsed(), &why);
+                    say_after *= 2;
+                }
                 if first && begun.elapsed() > self.service.ready_within {
                     return Err(StackError::NotReady {
                         name: self.service.name.to_owned(),
@@ -292,17 +320,29 @@ impl Watch {
         self.progress.line(self.service.name, &text);
     }
 
+    fn say_it_waits(&self, waited: Duration, why: &str) {
+        let log = self.service.launch.log.display();
+        let text = format!("is not ready after {} s: {why} (log: {log})", waited.as_secs());
+        self.progress.line(self.service.name, &text);
+    }
+
     fn say_it_died(&self, status: &str, lived: Duration, pause: Duration) {
         let when = if pause.is_zero() {
             "now".to_owned()
         } else {
             format!("in {:.2} s", pause.as_secs_f64())
         };
-        let text = format!(
+        let log = &self.service.launch.log;
+        let mut text = format!(
             "died ({status}) after {:.1} s; starting it again {when} (log: {})",
             lived.as_secs_f64(),
-            self.service.launch.log.display()
+            log.display()
         );
+        // Who was killed had no time to say why.
+        let was_killed = status.starts_with("signal: 9");
+        if let Some(last) = log_file::last_line(log).filter(|_| !was_killed || lived < STEADY) {
+            text.push_str(&format!("; its log ends: {last}"));
+        }
         self.progress.line(self.service.name, &text);
     }
 }

@@ -68,6 +68,7 @@ impl Role {
         Ok(Service {
             name: self.name,
             kind: Kind::Role,
+            before: None,
             launch,
             probes: vec![Probe::Http(self.health_port(&plan.ports), "/readyz")],
             ports: (self.ports)(&plan.ports),
