@@ -5,8 +5,9 @@ create table relay_progress (
     -- When the last commit that Kafka has acknowledged, and the slot has confirmed, was made. It is
     -- written late (at most once a second) and never early: what committed before it is on Kafka.
     committed_at timestamptz,
-    -- The Kafka that has it. Another id is another Kafka, or one that lost its data.
-    kafka_cluster text,
+    -- The ids of the topics that have it. Other ids are topics that were deleted and made anew, or
+    -- another Kafka, or one that lost its data.
+    kafka_topics text,
     -- Everything that waits must be announced again, and what finished since `owed_since`. Written
     -- before a slot is made anew, taken back when all of it is on Kafka: a relay that dies between
     -- the two starts over.

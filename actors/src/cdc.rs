@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use store::Store;
+use uuid::Uuid;
 
 use crate::config::RegisterConfig;
 use crate::object::WakeCall;
@@ -23,17 +24,17 @@ const ROUNDS_MAX: u32 = 1_000;
 /// Another sweeper's round takes this long.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Subscribes `config.topic`, beside whatever else is subscribed.
+/// Subscribes `config.topic`, whose id is `topic_id`, beside whatever else is subscribed.
 ///
 /// # Errors
 /// When Restate is away, or refuses.
 pub async fn subscribe_beside(
     config: &RegisterConfig,
-    kafka_cluster: &str,
+    topic_id: Uuid,
 ) -> Result<(), RegisterError> {
     let admin = Http::new(&config.restate_admin_url)?;
     let mut registered = Registered::default();
-    subscription(&admin, config, kafka_cluster, Beside::Another, &mut registered).await
+    subscription(&admin, config, topic_id, Beside::Another, &mut registered).await
 }
 
 /// Ends the subscriptions to `topic`.

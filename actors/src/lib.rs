@@ -13,6 +13,7 @@ mod config;
 mod figures;
 mod object;
 mod persist;
+mod readiness;
 mod reason;
 mod register;
 mod report;
@@ -77,6 +78,7 @@ pub enum Error {
 /// When an option cannot be used, or a port is taken.
 pub async fn run(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), Error> {
     health.not_ready("database", "not asked yet");
+    health.not_ready("restate", "not asked yet");
     let store = Store::new(&config.database_url, "posthorn-worker", config.connections_max)?;
     let worker = Arc::new(Worker {
         store: store.clone(),
@@ -93,10 +95,11 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
     let object = bind(config.listen, "--listen").await?;
     let health_listener = bind(config.health_listen, "--health-listen").await?;
     tracing::info!(address = %config.listen, "the Endpoint object is served");
-    let (served, health_served, (), ()) = tokio::join!(
+    let (served, health_served, (), (), ()) = tokio::join!(
         serve::serve(object, object::endpoint(worker), shutdown.clone()),
         observability::serve_health(health_listener, health.routes(), shutdown.clone()),
-        figures::run(store.clone(), admin, shutdown.clone()),
+        figures::run(store.clone(), admin.clone(), shutdown.clone()),
+        readiness::run(admin, health.clone(), shutdown.clone()),
         sweeper::run(store, ingress, health, shutdown),
     );
     served?;

@@ -5,6 +5,7 @@
 //! any more is ended: PostgreSQL knows what it had to do, and the sweeper comes by.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::config::RegisterConfig;
 use crate::restate::{Http, RestateError};
@@ -12,10 +13,13 @@ use crate::serve::BUILD_ID;
 
 /// The cluster's name inside Restate.
 pub(crate) const CLUSTER: &str = "posthorn";
-/// The consumer group's name, followed by the topic's and the Kafka cluster's id. Fixed, so that a subscription made
+/// The consumer group's name, followed by the topic's name and id. Fixed, so that a subscription made
 /// anew goes on where the last one was. Restate drops records whose offset it has seen under the
-/// same subscription and group: on a Kafka that begins at offset 0 again, it would drop them all.
+/// same subscription and group: of a topic that begins at offset 0 again, it would drop them all.
 const GROUP: &str = "posthorn-restate";
+/// The one consumer of a Restate of one node: after a crash of Restate or of Kafka it takes its
+/// place in the group over at once, where it would otherwise wait until it is given up itself.
+const CONSUMER: &str = "restate";
 /// The handler that takes the records.
 pub(crate) const SINK: &str = "service://Endpoint/notify";
 
@@ -39,27 +43,43 @@ pub struct Registered {
     pub deployment: String,
     /// The subscription's id.
     pub subscription: String,
+    /// The consumer group by which it reads.
+    pub group: String,
     /// Sentences about what was made; empty when all was there.
     pub made: Vec<String>,
 }
 
 /// Registers the worker, the cluster and the subscription, as far as they are not there.
 ///
-/// `kafka_cluster` is the id of the Kafka at hand: another one gets a subscription of its own.
+/// `topic_id` is the id of the topic at hand: another one of this name gets a subscription of its
+/// own.
 ///
 /// # Errors
 /// When Restate is away, cannot reach the worker, or subscribes another topic.
 pub async fn register(
     config: &RegisterConfig,
-    kafka_cluster: &str,
+    topic_id: Uuid,
 ) -> Result<Registered, RegisterError> {
     let admin = Http::new(&config.restate_admin_url)?;
     let mut registered = Registered::default();
     deployment(&admin, config, &mut registered).await?;
     retire_old_builds(&admin, config, &mut registered).await?;
     cluster(&admin, config, &mut registered).await?;
-    subscription(&admin, config, kafka_cluster, Beside::Nobody, &mut registered).await?;
+    subscription(&admin, config, topic_id, Beside::Nobody, &mut registered).await?;
     Ok(registered)
+}
+
+/// Is this build among Restate's deployments?
+pub(crate) async fn knows_this_build(admin: &Http) -> Result<bool, RestateError> {
+    let known = admin.get("/deployments").await?;
+    Ok(items(&known, "deployments")
+        .any(|known| text(known, "uri").trim_end_matches('/').ends_with(&format!("/{BUILD_ID}"))))
+}
+
+/// Is there a subscription to our handler?
+pub(crate) async fn subscribes(admin: &Http) -> Result<bool, RestateError> {
+    let known = admin.get("/subscriptions").await?;
+    Ok(items(&known, "subscriptions").any(|known| text(known, "sink") == SINK))
 }
 
 /// New code is a new URL: the path carries the build's id, so that what runs keeps its code.
@@ -141,9 +161,9 @@ async fn cluster(
     }
 }
 
-/// The consumer group by which Restate reads `topic`.
-pub fn group_of(topic: &str, kafka_cluster: &str) -> String {
-    format!("{GROUP}-{topic}-{kafka_cluster}")
+/// The consumer group by which Restate reads the topic `topic`, whose id is `topic_id`.
+pub fn group_of(topic: &str, topic_id: Uuid) -> String {
+    format!("{GROUP}-{topic}-{topic_id}")
 }
 
 /// May a subscription to another topic stand beside this one?
@@ -157,12 +177,13 @@ pub(crate) enum Beside {
 pub(crate) async fn subscription(
     admin: &Http,
     config: &RegisterConfig,
-    kafka_cluster: &str,
+    topic_id: Uuid,
     beside: Beside,
     registered: &mut Registered,
 ) -> Result<(), RegisterError> {
     let source = format!("kafka://{CLUSTER}/{}", config.topic);
-    let group = group_of(&config.topic, kafka_cluster);
+    let options = options(config, topic_id);
+    registered.group = text(&options, "group.id");
     let before = admin.get("/subscriptions").await?;
     for known in items(&before, "subscriptions") {
         if text(known, "sink") != SINK {
@@ -175,32 +196,49 @@ pub(crate) async fn subscription(
             return Err(RegisterError::OtherSubscription(text(known, "source"), text(known, "id")));
         }
         let id = text(known, "id");
-        if known["options"]["group.id"].as_str() == Some(group.as_str()) {
+        // Restate adds options of its own to those that it was given.
+        if is_part_of(&options, &known["options"]) {
             registered.subscription = id;
             return Ok(());
         }
         let path = format!("/subscriptions/{id}");
         admin.send(reqwest::Method::DELETE, &path, None::<&()>, None).await?;
-        registered.made.push("removed the subscription to another Kafka".to_owned());
+        let why = if known["options"]["group.id"] == options["group.id"] {
+            "with other options"
+        } else {
+            "to a topic that is gone"
+        };
+        registered.made.push(format!("removed the subscription {why}"));
     }
-    let body = json!({
-        "source": source,
-        "sink": SINK,
-        "options": {
-            "group.id": group,
-            "auto.offset.reset": "earliest",
-            // The defaults make the first wake after a kill of Restate wait 44 s, these 6 s.
-            "session.timeout.ms": "6000",
-            "heartbeat.interval.ms": "1500",
-            // A broker that is back is found at once, not after the default's 10 s.
-            "reconnect.backoff.ms": "50",
-            "reconnect.backoff.max.ms": "500",
-        },
-    });
+    let body = json!({ "source": source, "sink": SINK, "options": options });
     let answer = admin.post("/subscriptions", &body).await?;
     registered.subscription = text(&answer, "id");
     registered.made.push(format!("the subscription of {} to Endpoint/notify", config.topic));
     Ok(())
+}
+
+/// How the subscription reads.
+fn options(config: &RegisterConfig, topic_id: Uuid) -> Value {
+    let mut options = json!({
+        "group.id": group_of(&config.topic, topic_id),
+        "auto.offset.reset": "earliest",
+        // The defaults make the first wake after a kill of Restate wait 44 s, these 6 s.
+        "session.timeout.ms": "6000",
+        "heartbeat.interval.ms": "1500",
+        // A broker that is back is found at once, not after the default's 10 s.
+        "reconnect.backoff.ms": "50",
+        "reconnect.backoff.max.ms": "500",
+    });
+    if config.restate_is_one_node {
+        options["group.instance.id"] = CONSUMER.into();
+    }
+    options
+}
+
+fn is_part_of(options: &Value, all: &Value) -> bool {
+    options
+        .as_object()
+        .is_some_and(|options| options.iter().all(|(name, value)| all.get(name) == Some(value)))
 }
 
 pub(crate) fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {

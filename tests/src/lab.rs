@@ -216,6 +216,14 @@ impl Lab {
         Ok(text + &errors)
     }
 
+    /// What `up` has printed so far.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn output(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(output_file(&self.dir))?)
+    }
+
     fn output_tail(&self) -> String {
         let text = std::fs::read_to_string(output_file(&self.dir)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();

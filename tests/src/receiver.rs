@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use axum::Router;
@@ -38,6 +38,8 @@ pub struct Request {
     pub body: Bytes,
     /// What it was answered; none: nothing.
     pub answered: Option<u16>,
+    /// When it came.
+    pub at: Instant,
 }
 
 impl Request {
@@ -155,7 +157,7 @@ async fn receive(
             Answer::Late(_) => Some(200),
             Answer::Hang => None,
         };
-        book.requests.push(Request { headers, body, answered });
+        book.requests.push(Request { headers, body, answered, at: Instant::now() });
         answer
     };
     let status = |status| StatusCode::from_u16(status).unwrap_or(StatusCode::OK);

@@ -51,6 +51,9 @@ struct SwitchArgs {
     /// Kafka's bootstrap servers, as we and Restate reach them.
     #[arg(long, env = "POSTHORN_KAFKA", default_value = "127.0.0.1:9092")]
     kafka: String,
+    /// Restate has one node: see `posthorn register`.
+    #[arg(long, env = "POSTHORN_RESTATE_IS_ONE_NODE")]
+    restate_is_one_node: bool,
     /// The relay's slot.
     #[arg(long, env = "POSTHORN_RELAY_SLOT", default_value = "posthorn_relay")]
     relay_slot: String,
@@ -79,6 +82,7 @@ impl SwitchArgs {
             worker_url: String::new(),
             kafka: self.kafka.clone(),
             topic: topic.to_owned(),
+            restate_is_one_node: self.restate_is_one_node,
         }
     }
 }

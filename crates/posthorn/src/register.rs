@@ -9,10 +9,10 @@ pub(crate) async fn register(config: &RegisterConfig) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks Kafka who it is, and registers with Restate.
+/// Asks Kafka which topic it is, and registers with Restate.
 pub(crate) async fn with_restate(config: &RegisterConfig) -> anyhow::Result<Registered> {
-    let cluster = relay::topics::cluster_id(&config.kafka).await?;
-    Ok(actors::register(config, &cluster).await?)
+    let topic = relay::topic_id(&config.kafka, &config.topic).await?;
+    Ok(actors::register(config, topic).await?)
 }
 
 /// What was made, in one line.

@@ -1,11 +1,12 @@
 //! `posthorn up`: every part and every role on this machine, for development.
 //!
-//! What can be refused is refused before anything starts; then parts, schema, topics, roles,
+//! What can be refused is refused before anything starts; then parts, schema, roles,
 //! registration, in the order in which they need each other, and side by side where they do not.
 //! It ends when it is told to, in order, and leaves nothing running however it ends.
 
 mod demo;
 mod plan;
+mod registration;
 mod roles;
 mod tracing_to;
 
@@ -17,14 +18,14 @@ use anyhow::Context;
 use clap::Args;
 use observability::shutdown_signal;
 use stack::{Board, PortChoice, Progress, StateDir, Supervisor};
-use store::{CdcProducer, Store};
+use store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::demo::merchant as demo_merchant;
 use self::plan::Plan;
+use self::registration::Registration;
 pub(crate) use self::roles::ROLES;
 use self::tracing_to::{Traces, TracingTo};
-use crate::register;
 
 /// The schema is brought up to date by one statement at a time.
 const MIGRATE_CONNECTIONS: u32 = 1;
@@ -74,6 +75,7 @@ struct Stack {
     board: Board,
     progress: Progress,
     supervisor: Supervisor,
+    registration: Registration,
     // Keeps a drawn block of ports ours.
     _guard: Option<TcpListener>,
 }
@@ -91,13 +93,17 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
     let (plan, guard) = Plan::look(args, dir).await?;
     let board = Board::new(plan.dir.path());
     let supervisor = Supervisor::new(board.clone(), progress.clone());
-    let stack = Stack { plan, board, progress, supervisor, _guard: guard };
+    let registration = Registration::new(&plan, &board, &progress)?;
+    let stack = Stack { plan, board, progress, supervisor, registration, _guard: guard };
     let started = tokio::select! {
         started = stack.bring_up() => started,
         () = shutdown.cancelled() => Ok(()),
     };
     if started.is_ok() {
-        shutdown.cancelled().await;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            never = stack.registration.keep(), if !stack.plan.args.no_roles => match never {},
+        }
     }
     stack.stop(&shutdown).await;
     started.map(|()| ExitCode::SUCCESS)
@@ -138,11 +144,7 @@ impl Stack {
     async fn kafka(&self) -> anyhow::Result<()> {
         let service = self.plan.kafka.prepare(&self.progress).await?;
         self.supervisor.start(service).await?;
-        self.timed("topics", "there", async {
-            relay::topics::ensure(&self.plan.kafka.bootstrap()).await?;
-            anyhow::Ok(())
-        })
-        .await
+        Ok(())
     }
 
     async fn restate(&self) -> anyhow::Result<()> {
@@ -163,22 +165,15 @@ impl Stack {
         for role in self.plan.roles() {
             starting.spawn(self.supervisor.start(role.service(&self.plan)?));
         }
-        while let Some(started) = starting.join_next().await {
-            started.context("the start of a role was lost")??;
-        }
-        self.progress.wait("register");
-        let registration = self.plan.registration(self.producer().await?);
-        let registered = register::with_restate(&registration).await;
-        self.progress.done("register");
-        let made = register::summary(&registered.context("registering with Restate")?);
-        self.progress.line("register", &made);
+        let started = async {
+            while let Some(started) = starting.join_next().await {
+                started.context("the start of a role was lost")??;
+            }
+            Ok(())
+        };
+        // The worker is ready when it is registered.
+        tokio::try_join!(started, self.registration.first())?;
         Ok(())
-    }
-
-    /// Who announces deliveries: a switch outlives an `up`.
-    async fn producer(&self) -> anyhow::Result<CdcProducer> {
-        let store = Store::new(&self.plan.postgres.url(), "posthorn-up", MIGRATE_CONNECTIONS)?;
-        Ok(store.cdc_producer().await?)
     }
 
     /// Says how long something took.

@@ -104,6 +104,15 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A topic is not there.
+    #[error("Kafka has no topic `{0}`; the relay creates ours when it starts")]
+    NoTopic(String),
+    /// The topics are not the ones that this session found.
+    #[error("Kafka's topics were deleted and made anew")]
+    TopicsReplaced,
+    /// An answer that is no answer to what was asked.
+    #[error("Kafka: cannot read what it says of its topics; is it 3.1 or later?")]
+    Metadata,
     /// Kafka does not acknowledge.
     #[error("Kafka has acknowledged nothing for {} s", limit.as_secs())]
     KafkaStalled {
@@ -122,7 +131,13 @@ impl Error {
     pub(crate) fn is_kafka(&self) -> bool {
         matches!(
             self,
-            Self::Kafka(_) | Self::NoBroker { .. } | Self::Topic { .. } | Self::KafkaStalled { .. }
+            Self::Kafka(_)
+                | Self::NoBroker { .. }
+                | Self::Topic { .. }
+                | Self::NoTopic(_)
+                | Self::TopicsReplaced
+                | Self::Metadata
+                | Self::KafkaStalled { .. }
         )
     }
 

@@ -31,6 +31,7 @@ mod republish;
 mod session;
 mod slot;
 mod stream;
+mod topic_ids;
 pub mod topics;
 mod visibility;
 
@@ -43,6 +44,7 @@ pub use pgoutput::Unreadable;
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+pub use topic_ids::{TopicIds, topic_id};
 
 use crate::announced::Announced;
 use crate::session::Sessions;

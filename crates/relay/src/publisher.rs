@@ -17,10 +17,13 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::error::Error;
+use crate::topic_ids::TopicIds;
 use crate::topics;
 
 /// Longest wait for the brokers to say who they are.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
+/// The client goes on when a topic is made anew under it: how often it is looked at.
+const LOOK_AT_TOPICS_EVERY: Duration = Duration::from_secs(5);
 /// Records in the client's queue. The announcer stops long before; full means a fault of ours.
 const QUEUE_RECORDS_MAX: &str = "50000";
 
@@ -98,21 +101,12 @@ impl Drop for Client {
     }
 }
 
-/// The Kafka that a publisher found.
-#[derive(Debug)]
-pub(crate) struct Cluster {
-    /// Its id.
-    pub(crate) id: String,
-    /// A topic was missing, and was created.
-    pub(crate) had_no_topics: bool,
-}
-
 /// A producer of one session.
 pub(crate) struct Publisher {
     client: Client,
 }
 
-/// Notices when every broker is away, though nothing is being sent.
+/// Notices when every broker is away, or the topics are other ones, though nothing is being sent.
 pub(crate) struct Brokers {
     client: Client,
     all_down: Arc<Notify>,
@@ -130,17 +124,10 @@ impl Publisher {
             tracing::warn!(?missing, "topics are missing; creating them");
             topics::ensure(kafka).await?;
         }
-        let id = client
-            .ask(|producer| {
-                let id = producer.client().fetch_cluster_id(METADATA_TIMEOUT);
-                id.ok_or(Error::NoBroker { limit: METADATA_TIMEOUT })
-            })
-            .await?;
         Ok(Connected {
             publisher: Self { client: client.clone() },
             acknowledgements,
             brokers: Brokers { client, all_down },
-            cluster: Cluster { id, had_no_topics: !missing.is_empty() },
         })
     }
 
@@ -162,17 +149,28 @@ pub(crate) struct Connected {
     pub(crate) publisher: Publisher,
     pub(crate) acknowledgements: UnboundedReceiver<Acknowledgement>,
     pub(crate) brokers: Brokers,
-    pub(crate) cluster: Cluster,
 }
 
 impl Brokers {
-    /// Waits until every broker is away. May be dropped while it waits.
-    pub(crate) async fn are_away(&self) -> Error {
+    /// Waits until every broker is away, or has not the topics `found` any more. May be dropped
+    /// while it waits.
+    pub(crate) async fn are_away(&self, kafka: &str, found: TopicIds) -> Error {
         loop {
-            self.all_down.notified().await;
-            // An idle connection that the broker closed looks the same, for a moment.
-            if let Err(error) = self.client.ask(missing_topics).await {
-                return error;
+            tokio::select! {
+                () = self.all_down.notified() => {
+                    // An idle connection that the broker closed looks the same, for a moment.
+                    if let Err(error) = self.client.ask(missing_topics).await {
+                        return error;
+                    }
+                }
+                () = tokio::time::sleep(LOOK_AT_TOPICS_EVERY) => {
+                    match TopicIds::of(kafka).await {
+                        Ok(ids) if ids != found => return Error::TopicsReplaced,
+                        Err(error @ Error::NoTopic(_)) => return error,
+                        // Whether a broker is away, the client knows better.
+                        Ok(_) | Err(_) => {}
+                    }
+                }
             }
         }
     }

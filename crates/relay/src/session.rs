@@ -13,10 +13,11 @@ use crate::announced::Announced;
 use crate::announcer::Announcer;
 use crate::error::Error;
 use crate::keeper::Keeper;
-use crate::publisher::{Brokers, Cluster, Connected, Publisher};
+use crate::publisher::{Brokers, Connected, Publisher};
 use crate::republish::republish;
 use crate::slot;
 use crate::stream::Stream;
+use crate::topic_ids::TopicIds;
 
 /// What all sessions of a relay have in common.
 pub(crate) struct Sessions {
@@ -36,7 +37,7 @@ impl Sessions {
         unusable: bool,
         shutdown: &CancellationToken,
     ) -> Result<(), Error> {
-        let (client, announcer, brokers) = tokio::select! {
+        let (client, announcer, brokers, topics) = tokio::select! {
             // What is open by then is dropped: nothing was confirmed.
             () = shutdown.cancelled() => return Ok(()),
             opened = self.open(unusable) => opened?,
@@ -46,21 +47,26 @@ impl Sessions {
         let slot = &self.replication.slot;
         tracing::info!(slot, kafka = self.kafka, "streaming");
         let keeper = Keeper::start(self.store.clone(), slot.clone());
-        Stream::new(client, announcer, self, keeper).run(&brokers, shutdown).await
+        let away = brokers.are_away(&self.kafka, topics);
+        Stream::new(client, announcer, self, keeper).run(away, shutdown).await
     }
 
-    async fn open(&self, unusable: bool) -> Result<(ReplicationClient, Announcer, Brokers), Error> {
-        let Connected { publisher, acknowledgements, brokers, cluster } =
+    async fn open(
+        &self,
+        unusable: bool,
+    ) -> Result<(ReplicationClient, Announcer, Brokers, TopicIds), Error> {
+        let Connected { publisher, acknowledgements, brokers } =
             Publisher::connect(&self.kafka).await?;
+        let topics = TopicIds::of(&self.kafka).await?;
         self.health.ready("kafka");
         self.stands_by().await?;
         let mut client = slot::open(self.replication.clone(), &self.store, unusable).await?;
         // Once more: whoever switches waits until the slot is gone, and stays gone.
         self.stands_by().await?;
         let mut announcer = Announcer::new(publisher, acknowledgements, self.announced.clone());
-        self.pay_what_is_owed(&mut announcer, &cluster).await?;
+        self.pay_what_is_owed(&mut announcer, topics).await?;
         slot::start(&mut client).await?;
-        Ok((client, announcer, brokers))
+        Ok((client, announcer, brokers, topics))
     }
 
     /// An error when another producer announces.
@@ -71,28 +77,30 @@ impl Sessions {
         }
     }
 
+    /// Whoever made the topics, and whenever this relay died: topics that are not the ones to which
+    /// everything was announced so far are owed everything again.
     async fn pay_what_is_owed(
         &self,
         announcer: &mut Announcer,
-        cluster: &Cluster,
+        topics: TopicIds,
     ) -> Result<(), Error> {
         let slot = &self.replication.slot;
+        let topics = topics.to_string();
         let known = self.store.relay_progress(slot).await?;
-        let is_same = known.kafka_cluster.as_deref() == Some(&cluster.id);
-        if known.owed.is_none() && (!is_same || cluster.had_no_topics) {
+        if known.owed.is_none() && known.kafka_topics.as_ref() != Some(&topics) {
             tracing::error!(
                 slot,
-                kafka = cluster.id,
-                before = known.kafka_cluster,
-                "this Kafka is not the one that has what the slot confirmed, or lost its topics: \
-                 announcing again what waits and what finished meanwhile"
+                topics,
+                before = known.kafka_topics,
+                "Kafka's topics are not the ones that have what the slot confirmed: announcing \
+                 again what waits and what finished meanwhile"
             );
             self.store.relay_owes(slot).await?;
         }
         let Some(owed) = self.store.relay_progress(slot).await?.owed else { return Ok(()) };
         self.health.not_ready("slot", "announcing again what waits");
         republish(&self.store, announcer, owed, &self.health).await?;
-        self.store.relay_owes_nothing(slot, &cluster.id).await?;
+        self.store.relay_owes_nothing(slot, &topics).await?;
         Ok(())
     }
 }

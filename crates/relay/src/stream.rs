@@ -24,7 +24,6 @@ use crate::keeper::Keeper;
 use crate::parking;
 use crate::pgoutput::{Decoder, Odd, Unreadable};
 use crate::progress::Progress;
-use crate::publisher::Brokers;
 use crate::record::Record;
 use crate::session::Sessions;
 use crate::visibility::wait_until_visible;
@@ -103,10 +102,10 @@ impl<'a> Stream<'a> {
     /// Streams until `shutdown`, or until something breaks.
     pub(crate) async fn run(
         mut self,
-        brokers: &Brokers,
+        away: impl Future<Output = Error>,
         shutdown: &CancellationToken,
     ) -> Result<(), Error> {
-        let mut away = std::pin::pin!(brokers.are_away());
+        let mut away = std::pin::pin!(away);
         let mut heard_at = Instant::now();
         loop {
             if !self.announcer.has_room() {
@@ -122,7 +121,9 @@ impl<'a> Stream<'a> {
                 }
                 event = self.client.recv(), if self.announcer.has_room() => {
                     let batch = self.capture(event?.ok_or(Error::StreamEnded)?)?;
-                    self.announce(batch).await?;
+                    if !self.announce(batch, shutdown).await? {
+                        return self.finish().await;
+                    }
                     heard_at = Instant::now();
                 }
                 () = tokio::time::sleep_until((heard_at + SILENCE_MAX).into()) => {
@@ -192,9 +193,14 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    async fn announce(&mut self, batch: Batch) -> Result<(), Error> {
+    /// Announces a batch once readers see it; false: it was asked to stop before.
+    async fn announce(
+        &mut self,
+        batch: Batch,
+        shutdown: &CancellationToken,
+    ) -> Result<bool, Error> {
         if batch.rows.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let mut visible = std::pin::pin!(wait_until_visible(self.store, &batch.xids));
         let mut late = std::pin::pin!(tokio::time::sleep(LATE));
@@ -204,6 +210,8 @@ impl<'a> Stream<'a> {
             tokio::select! {
                 biased;
                 result = &mut visible => break result?,
+                // What was not announced is not confirmed, and comes again.
+                () = shutdown.cancelled() => return Ok(false),
                 () = &mut late, if !is_late => {
                     is_late = true;
                     let reason = "readers do not see yet what has committed";
@@ -234,7 +242,7 @@ impl<'a> Stream<'a> {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn settle(&mut self, numbers: &[u64]) {

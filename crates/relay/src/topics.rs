@@ -68,18 +68,25 @@ pub async fn ensure(kafka: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The id of the cluster at `kafka`: another one means another Kafka, or one that lost its data.
+/// Does the consumer group `group` get records now: has somebody joined, and has everybody a place?
 ///
 /// # Errors
-/// When Kafka is away.
-pub async fn cluster_id(kafka: &str) -> Result<String, Error> {
+/// When Kafka is away, or knows no such group yet.
+pub async fn group_is_stable(kafka: &str, group: &str) -> Result<bool, Error> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", kafka)
         .set("client.id", "posthorn-register")
         .create()?;
-    let fetch = move || admin.inner().fetch_cluster_id(TIMEOUT);
-    let id = tokio::task::spawn_blocking(fetch).await.ok().flatten();
-    id.ok_or(Error::NoBroker { limit: TIMEOUT })
+    let wanted = group.to_owned();
+    let look = move || {
+        let groups = admin.inner().fetch_group_list(Some(&wanted), TIMEOUT)?;
+        let mut groups = groups.groups().iter();
+        Ok(groups.any(|found| found.state() == "Stable" && !found.members().is_empty()))
+    };
+    tokio::task::spawn_blocking(look)
+        .await
+        .unwrap_or(Err(KafkaError::Canceled))
+        .map_err(Error::from)
 }
 
 fn say_what_differs(topic: &'static str, described: Result<ConfigResource, RDKafkaErrorCode>) {

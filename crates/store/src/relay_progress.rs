@@ -12,8 +12,8 @@ use crate::{Store, StoreError};
 /// What the relay knows when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RelayProgress {
-    /// The Kafka that has what was confirmed so far.
-    pub kafka_cluster: Option<String>,
+    /// The ids of the topics that have what was confirmed so far.
+    pub kafka_topics: Option<String>,
     /// What must be announced again before anything else.
     pub owed: Option<Owed>,
 }
@@ -32,7 +32,7 @@ impl Store {
     /// When the database is away.
     pub async fn relay_progress(&self, slot: &str) -> Result<RelayProgress, StoreError> {
         let row = sqlx::query(
-            "select kafka_cluster, owed, owed_since from relay_progress where slot = $1",
+            "select kafka_topics, owed, owed_since from relay_progress where slot = $1",
         )
         .bind(slot)
         .fetch_optional(&self.pool)
@@ -41,7 +41,7 @@ impl Store {
         let owed = row.try_get::<bool, _>("owed")?;
         let since = row.try_get("owed_since")?;
         Ok(RelayProgress {
-            kafka_cluster: row.try_get("kafka_cluster")?,
+            kafka_topics: row.try_get("kafka_topics")?,
             owed: owed.then_some(Owed { since }),
         })
     }
@@ -67,24 +67,24 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that `kafka_cluster` has acknowledged all that was owed.
+    /// Notes that all that was owed is on the topics with the ids `kafka_topics`.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn relay_owes_nothing(
         &self,
         slot: &str,
-        kafka_cluster: &str,
+        kafka_topics: &str,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "insert into relay_progress (slot, kafka_cluster) values ($1, $2)
+            "insert into relay_progress (slot, kafka_topics) values ($1, $2)
              on conflict (slot) do update set
-                 kafka_cluster = excluded.kafka_cluster,
+                 kafka_topics = excluded.kafka_topics,
                  committed_at = greatest(relay_progress.committed_at, relay_progress.owed_at),
                  owed = false, owed_since = null, owed_at = null",
         )
         .bind(slot)
-        .bind(kafka_cluster)
+        .bind(kafka_topics)
         .execute(&self.pool)
         .await?;
         Ok(())

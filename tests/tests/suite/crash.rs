@@ -2,7 +2,7 @@
 //! in the middle, a hundred delivered.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use posthorn_tests::{Api, Lab, Receiver, until};
@@ -15,6 +15,14 @@ const PAYMENTS: usize = 100;
 /// Between two payments: 50 a second.
 const PACE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Longest time without a delivery, while there are payments to deliver.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// A machine whose cores build something else starts a JVM in three times its time.
+const SLACK: Duration = Duration::from_secs(10);
+/// From the moment at which the part answers again; that is nobody's fault but ours.
+const AFTER_IT_IS_BACK_MAX: Duration = Duration::from_secs(4);
+/// An attempt that found no payload has its endpoint wait: 5 s, and a fifth more.
+const NO_PAYLOAD_WAIT: Duration = Duration::from_secs(6);
 
 /// The stack in which things are killed; one test at a time.
 pub(crate) async fn lab() -> anyhow::Result<MutexGuard<'static, Lab>> {
@@ -56,11 +64,12 @@ async fn crash(part: &'static str) -> anyhow::Result<()> {
             Ok(())
         })
         .await?;
-        lab.kill(part).await
+        let killed = Instant::now();
+        lab.kill(part).await?;
+        anyhow::Ok((killed, Instant::now()))
     };
     let (payments, struck) = tokio::join!(pay, strike);
-    let payments = payments?;
-    struck?;
+    let (payments, (killed, back)) = (payments?, struck?);
     until("all of them are delivered", PATIENCE, async || {
         let accepted = receiver.accepted();
         let seen: HashSet<String> = accepted.iter().map(|r| r.payment()).collect();
@@ -73,6 +82,25 @@ async fn crash(part: &'static str) -> anyhow::Result<()> {
     // One endpoint sends one request at a time: a crash repeats at most that one.
     let extra = receiver.accepted().len() - PAYMENTS;
     ensure!(extra <= 1, "{extra} duplicates");
+    in_time(part, &receiver, killed, back)
+}
+
+/// The silence that the merchant hears is short. What was on its way comes first; then payments wait
+/// until the part is back.
+fn in_time(part: &str, receiver: &Receiver, killed: Instant, back: Instant) -> anyhow::Result<()> {
+    let accepted = receiver.accepted();
+    let later = accepted.iter().map(|request| request.at).filter(|at| *at > killed);
+    let moments: Vec<Instant> = std::iter::once(killed).chain(later).collect();
+    let silence = moments.windows(2).max_by_key(|pair| pair[1] - pair[0]).context("no delivery")?;
+    let (took, first) = (silence[1] - silence[0], silence[1]);
+    eprintln!("{part}: back after {:.1?}, a silence of {took:.1?}", back - killed);
+    ensure!(took <= SILENCE_MAX + SLACK, "a silence of {took:.1?}");
+    let since_back = first.saturating_duration_since(back);
+    let wait = if part == "data-service" { NO_PAYLOAD_WAIT } else { Duration::ZERO };
+    ensure!(
+        since_back <= AFTER_IT_IS_BACK_MAX + wait,
+        "{since_back:.1?} from its return to a delivery"
+    );
     Ok(())
 }
 

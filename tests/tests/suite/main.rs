@@ -15,6 +15,7 @@ mod foreign_cdc;
 mod fronts;
 mod grpc;
 mod in_between;
+mod kafka_gone;
 mod metrics;
 mod observed;
 mod open_breaker;

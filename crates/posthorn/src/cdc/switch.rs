@@ -18,7 +18,6 @@ struct Switch<'a> {
     args: &'a SwitchArgs,
     store: Store,
     sequin: Sequin,
-    kafka_cluster: String,
 }
 
 pub(super) async fn switch(args: &SwitchArgs) -> anyhow::Result<()> {
@@ -26,7 +25,6 @@ pub(super) async fn switch(args: &SwitchArgs) -> anyhow::Result<()> {
         args,
         store: Store::new(&args.database_url, "posthorn-cdc", CONNECTIONS)?,
         sequin: Sequin::new(args)?,
-        kafka_cluster: topics::cluster_id(&args.kafka).await?,
     };
     match args.to {
         Producer::Sequin => switch.to_sequin().await,
@@ -109,12 +107,13 @@ impl Switch<'_> {
 
     /// Subscribes `topic` beside what is subscribed, from its end on.
     async fn subscribe(&self, topic: &'static str) -> anyhow::Result<()> {
-        let group = actors::group_of(topic, &self.kafka_cluster);
+        let id = relay::topic_id(&self.args.kafka, topic).await?;
+        let group = actors::group_of(topic, id);
         // A switch that is typed again finds its own subscription: then it has its place.
         if let Err(error) = positions::begin_at_end(&self.args.kafka, &group, topic).await {
             say(&format!("it has its place in {topic} already ({error})"));
         }
-        actors::subscribe_beside(&self.args.registration(topic), &self.kafka_cluster).await?;
+        actors::subscribe_beside(&self.args.registration(topic), id).await?;
         Ok(())
     }
 

@@ -70,6 +70,7 @@ impl Plan {
             ("POSTHORN_RESTATE_ADMIN_URL", self.restate.admin_url()),
             ("POSTHORN_DATA_SERVICE_URL", format!("http://{}", on(ports.data_service))),
             ("POSTHORN_WORKER_URL", self.worker_url()),
+            ("POSTHORN_RESTATE_IS_ONE_NODE", "true".to_owned()),
             ("POSTHORN_SECRET_KEYS_FILE", self.secret_keys.clone()),
             ("POSTHORN_ALLOW_NETWORKS", self.args.allow_networks.clone()),
             ("POSTHORN_ALLOW_HTTP", "true".to_owned()),
@@ -104,6 +105,7 @@ impl Plan {
             worker_url: self.worker_url(),
             kafka: self.kafka.bootstrap(),
             topic: topic.to_owned(),
+            restate_is_one_node: true,
         }
     }
 

@@ -1,0 +1,42 @@
+//! Does Restate know this build, and does it send records to it?
+//!
+//! A worker that listens and is not registered gets no work, and nothing else would say so. It is
+//! asked for as long as the worker runs: a Restate that lost its data has forgotten everything.
+
+use std::time::Duration;
+
+use observability::Health;
+use tokio_util::sync::CancellationToken;
+
+use crate::register::{knows_this_build, subscribes};
+use crate::restate::{Http, RestateError};
+
+/// The part of health.
+const PART: &str = "restate";
+/// Between two looks: small questions to a part next to us.
+const ROUND: Duration = Duration::from_secs(2);
+
+/// Keeps the part `restate` of `health` true, until `shutdown`.
+pub(crate) async fn run(admin: Http, health: Health, shutdown: CancellationToken) {
+    loop {
+        match missing(&admin).await {
+            Ok(None) => health.ready(PART),
+            Ok(Some(what)) => health.not_ready(PART, what),
+            Err(error) => health.not_ready(PART, error.to_string()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn missing(admin: &Http) -> Result<Option<&'static str>, RestateError> {
+    if !knows_this_build(admin).await? {
+        return Ok(Some("Restate does not know this build: run `posthorn register`"));
+    }
+    if !subscribes(admin).await? {
+        return Ok(Some("Restate reads no topic for this worker: run `posthorn register`"));
+    }
+    Ok(None)
+}

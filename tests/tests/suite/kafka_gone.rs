@@ -1,0 +1,90 @@
+//! Kafka's data, or its topics, gone while everything runs: nobody types anything, nothing is lost,
+//! nothing waits for the sweeper, and `up` says what happened.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use posthorn_tests::{Lab, Receiver, until};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+
+use crate::{crash, merchant};
+
+/// Kafka notices that its data is gone when it next writes a checkpoint.
+const NOTICED: Duration = Duration::from_secs(90);
+/// The sweeper would come after 60 s.
+const BEFORE_THE_SWEEPER: Duration = Duration::from_secs(45);
+/// Enough that the old offsets of every partition are well past the new ones.
+const BEFORE: usize = 20;
+
+/// Waits until `up` has printed every one of `lines` behind the first `from` bytes.
+async fn said(lab: &Lab, from: usize, lines: &[&str]) -> anyhow::Result<()> {
+    until("`up` says what happened", NOTICED, async || {
+        let output = lab.output()?;
+        let output = output.get(from..).unwrap_or_default();
+        for line in lines {
+            ensure!(output.contains(line), "no {line:?} in:\n{output}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Payments, a loss, payments: all of them arrive.
+async fn survives(
+    name: &str,
+    lose: impl AsyncFnOnce(&Lab) -> anyhow::Result<()>,
+    lines: &[&str],
+) -> anyhow::Result<()> {
+    let lab = crash::lab().await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant(name);
+    api.merchant(&merchant, receiver.url()).await?;
+    for amount in 1..=BEFORE {
+        api.payment(&merchant, i64::try_from(amount)?).await?;
+    }
+    receiver.wait_for(BEFORE, Duration::from_secs(60)).await?;
+    let from = lab.output()?.len();
+    lose(&lab).await?;
+    api.payment(&merchant, 21).await?;
+    said(&lab, from, lines).await?;
+    api.payment(&merchant, 22).await?;
+    let arrived = receiver.wait_for(BEFORE + 2, BEFORE_THE_SWEEPER).await?;
+    ensure!(arrived.len() == BEFORE + 2, "{} requests", arrived.len());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kafka_whose_data_vanishes_while_it_runs_is_made_anew() -> anyhow::Result<()> {
+    survives(
+        "vanished",
+        async |lab: &Lab| Ok(std::fs::remove_dir_all(lab.dir().join("kafka/data"))?),
+        &[
+            "its log ends: ",
+            "formatting a new data folder",
+            "webhook-wakes is not the topic that it was",
+            "Restate reads webhook-wakes after",
+        ],
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_are_deleted_while_everything_runs_are_made_anew() -> anyhow::Result<()> {
+    survives(
+        "deleted",
+        async |lab: &Lab| {
+            let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+                .set("bootstrap.servers", format!("127.0.0.1:{}", lab.ports()?.kafka))
+                .create()?;
+            let topics = ["webhook-events", "webhook-wakes"];
+            for deleted in admin.delete_topics(&topics, &AdminOptions::new()).await? {
+                deleted.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+            }
+            Ok(())
+        },
+        &["webhook-wakes is not the topic that it was", "Restate reads webhook-wakes after"],
+    )
+    .await
+}
