@@ -241,6 +241,24 @@ impl Drop for Lab {
     }
 }
 
+/// What `posthorn up` says when it refuses to start in `dir`, on standard error.
+///
+/// # Errors
+/// When it does not refuse.
+pub fn refusal(dir: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let parent = std::process::id().to_string();
+    let output = Command::new(binary()?)
+        .args(["exec", "--signal", "SIGKILL", "--parent", &parent, "--"])
+        .arg(binary()?)
+        .args(["up", "--no-demo", "--ports", "auto", "--dir"])
+        .arg(dir)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()?;
+    ensure!(!output.status.success(), "it started");
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 fn output_file(dir: &Path) -> PathBuf {
     dir.with_extension("output")
 }

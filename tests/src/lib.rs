@@ -14,7 +14,7 @@ mod trace;
 mod wait;
 
 pub use api::Api;
-pub use lab::{Lab, binary};
+pub use lab::{Lab, binary, refusal};
 pub use prometheus::Prometheus;
 pub use receiver::{Answer, Receiver, Request};
 pub use restate::invocations_of;

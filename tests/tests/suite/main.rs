@@ -22,6 +22,7 @@ mod open_breaker;
 mod orders;
 mod path;
 mod records;
+mod refused;
 mod restate_lost;
 mod scripts;
 mod secrets;

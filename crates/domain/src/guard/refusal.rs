@@ -17,10 +17,12 @@ pub enum UrlRefusal {
     )]
     BadChar,
     /// Not a URL.
-    #[error("the URL cannot be parsed")]
+    #[error("the URL cannot be read: it must look like https://shop.example/webhooks")]
     Unparsable,
     /// A scheme other than those that the policy allows.
-    #[error("the URL must begin with https://")]
+    #[error(
+        "the URL must begin with https:// (for development also http://, where --allow-http says so)"
+    )]
     Scheme,
     /// No host where a host must stand.
     #[error("the URL must have a host right after its `//`")]
