@@ -38,8 +38,12 @@ create function uuidv7_floor(at timestamptz) returns uuid
 
 -- Creates the weekly partitions of `parent` that are missing between this week and `weeks` weeks
 -- ahead, and returns how many it created. A week begins on Monday, UTC.
+--
+-- A new partition takes the whole table for itself, for a moment. It must get it at once: while it
+-- waits for somebody who reads, everybody who pays waits behind it. There are weeks left to try.
 create function create_partitions_ahead(parent regclass, weeks int) returns int
     language plpgsql
+    set lock_timeout = '100ms'
     as $$
 declare
     monday timestamptz := date_trunc('week', now(), 'UTC');

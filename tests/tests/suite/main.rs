@@ -27,6 +27,7 @@ mod restate_lost;
 mod scripts;
 mod secrets;
 mod shown;
+mod standstill;
 mod telemetry_away;
 mod timers;
 mod told;

@@ -11,17 +11,19 @@ impl Store {
     /// Creates the partitions that are missing for the next weeks; how many it created.
     ///
     /// # Errors
-    /// When the database is away, or rows of such a week already lie in the default partition.
+    /// When the database is away, somebody reads the table for long, or rows of such a week already
+    /// lie in the default partition.
     pub async fn create_partitions_ahead(&self) -> Result<u32, StoreError> {
-        let created: i32 = sqlx::query(
-            "select create_partitions_ahead('domain_events', $1)
-                  + create_partitions_ahead('finished_deliveries', $1)
-                  + create_partitions_ahead('attempts', $1)",
-        )
-        .bind(WEEKS_AHEAD)
-        .fetch_one(&self.pool)
-        .await?
-        .try_get(0)?;
+        let mut created = 0;
+        // A transaction for each: none of them is held while another is waited for.
+        for parent in ["domain_events", "finished_deliveries", "attempts"] {
+            let row = sqlx::query("select create_partitions_ahead($1::text::regclass, $2)")
+                .bind(parent)
+                .bind(WEEKS_AHEAD)
+                .fetch_one(&self.pool)
+                .await?;
+            created += row.try_get::<i32, _>(0)?;
+        }
         Ok(u32::try_from(created).unwrap_or(0))
     }
 }
