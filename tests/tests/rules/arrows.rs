@@ -65,13 +65,17 @@ const MAP: [(&str, &[&str]); 17] = [
 ];
 
 /// A technology, the crates whose code may use it, and those whose tests may as well.
-const HOMES: [(&str, &[&str], &[&str]); 8] = [
+const HOMES: [(&str, &[&str], &[&str]); 10] = [
     ("restate-sdk", &["actors"], &[]),
     ("rdkafka", &["relay"], &["tests"]),
     ("pgwire-replication", &["relay"], &[]),
     ("sqlx", &["store", "tests"], &[]),
     // Clients of our own parts; a merchant is reached by `delivery`'s hyper alone.
     ("reqwest", &["actors", "data-service", "ingress", "posthorn", "bench", "tests"], &[]),
+    // Below HTTP's frameworks: the way to a merchant, what Restate talks to, and both ends of a test.
+    // The api's own accept loop has the adapters alone.
+    ("hyper", &["actors", "bench", "delivery", "simulator"], &[]),
+    ("hyper-util", &["actors", "bench", "delivery", "ingress", "simulator"], &[]),
     ("tonic", &["proto", "ingress", "traces", "bench", "tests"], &[]),
     // `opentelemetry` stands for everything whose name begins so.
     // The other end of the wire has a crate of its own: `traces` takes what is sent.
@@ -258,6 +262,9 @@ mod tests {
             ("actors", "sqlx", None),
             ("actors", "sqlx", Some("dev")),
             ("actors", "tonic", None),
+            ("relay", "hyper", None),
+            ("ingress", "hyper", None),
+            ("data-service", "hyper-util", Some("dev")),
             ("ingress", "opentelemetry", None),
             ("ingress", "opentelemetry_sdk", None),
             ("actors", "tracing-opentelemetry", None),
@@ -272,6 +279,8 @@ mod tests {
             ("tests", "rdkafka", Some("dev")),
             ("tests", "sqlx", None),
             ("bench", "tonic", None),
+            ("delivery", "hyper", None),
+            ("ingress", "hyper-util", None),
             ("proto", "tonic-prost-build", Some("dev")),
             ("observability", "opentelemetry-otlp", None),
         ] {
