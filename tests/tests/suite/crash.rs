@@ -2,6 +2,7 @@
 //! in the middle, a hundred delivered.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -15,6 +16,9 @@ const PAYMENTS: usize = 100;
 /// Between two payments: 50 a second.
 const PACE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Between two payments of another merchant: each needs a record and a wake of its own. (A wake that
+/// was under way when its part died takes care of a busy endpoint by itself.)
+const CALM: Duration = Duration::from_millis(250);
 /// Longest time without a delivery, while there are payments to deliver.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A machine whose cores build something else starts a JVM in three times its time.
@@ -44,11 +48,40 @@ async fn acknowledged(api: &Api, merchant: &str, amount: usize) -> anyhow::Resul
     .await
 }
 
+/// Pays calmly until a payment is delivered that was made when the part was back.
+async fn stand_by(
+    api: &Api,
+    merchant: &str,
+    receiver: &Receiver,
+    is_back: &AtomicBool,
+) -> anyhow::Result<()> {
+    let mut amount = 0;
+    let mut last: Option<String> = None;
+    loop {
+        amount += 1;
+        let counts = is_back.load(Ordering::Relaxed);
+        let payment = acknowledged(api, merchant, amount).await?;
+        if counts {
+            last.get_or_insert(payment);
+        }
+        tokio::time::sleep(CALM).await;
+        let is_delivered = |payment: &String| {
+            receiver.accepted().iter().any(|request| request.payment() == *payment)
+        };
+        if last.as_ref().is_some_and(is_delivered) {
+            return Ok(());
+        }
+    }
+}
+
 async fn crash(part: &'static str) -> anyhow::Result<()> {
     let lab = lab().await?;
     let (api, receiver) = (lab.api()?, Receiver::start().await?);
     let merchant = merchant(part);
     api.merchant(&merchant, receiver.url()).await?;
+    let (bystander, calm) = (crate::merchant(&format!("beside-{part}")), Receiver::start().await?);
+    api.merchant(&bystander, calm.url()).await?;
+    let is_back = AtomicBool::new(false);
     let pay = async {
         let mut payments = Vec::new();
         let mut tick = tokio::time::interval(PACE);
@@ -66,10 +99,13 @@ async fn crash(part: &'static str) -> anyhow::Result<()> {
         .await?;
         let killed = Instant::now();
         lab.kill(part).await?;
+        is_back.store(true, Ordering::Relaxed);
         anyhow::Ok((killed, Instant::now()))
     };
-    let (payments, struck) = tokio::join!(pay, strike);
-    let (payments, (killed, back)) = (payments?, struck?);
+    let stand_by = stand_by(&api, &bystander, &calm, &is_back);
+    let (payments, (killed, back), ()) =
+        tokio::time::timeout(PATIENCE * 2, async { tokio::try_join!(pay, strike, stand_by) })
+            .await??;
     until("all of them are delivered", PATIENCE, async || {
         let accepted = receiver.accepted();
         let seen: HashSet<String> = accepted.iter().map(|r| r.payment()).collect();
@@ -82,7 +118,7 @@ async fn crash(part: &'static str) -> anyhow::Result<()> {
     // One endpoint sends one request at a time: a crash repeats at most that one.
     let extra = receiver.accepted().len() - PAYMENTS;
     ensure!(extra <= 1, "{extra} duplicates");
-    in_time(part, &receiver, killed, back)
+    in_time(part, &calm, killed, back)
 }
 
 /// The silence that the merchant hears is short. What was on its way comes first; then payments wait
