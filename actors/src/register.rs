@@ -196,19 +196,21 @@ pub(crate) async fn subscription(
             return Err(RegisterError::OtherSubscription(text(known, "source"), text(known, "id")));
         }
         let id = text(known, "id");
-        // Restate adds options of its own to those that it was given.
-        if is_part_of(&options, &known["options"]) {
+        if registered.subscription.is_empty() && is_as_wanted(&options, &known["options"]) {
             registered.subscription = id;
-            return Ok(());
+            continue;
         }
         let path = format!("/subscriptions/{id}");
         admin.send(reqwest::Method::DELETE, &path, None::<&()>, None).await?;
         let why = if known["options"]["group.id"] == options["group.id"] {
-            "with other options"
+            "with other options, or a second one"
         } else {
             "to a topic that is gone"
         };
         registered.made.push(format!("removed the subscription {why}"));
+    }
+    if !registered.subscription.is_empty() {
+        return Ok(());
     }
     let body = json!({ "source": source, "sink": SINK, "options": options });
     let answer = admin.post("/subscriptions", &body).await?;
@@ -235,10 +237,13 @@ fn options(config: &RegisterConfig, topic_id: Uuid) -> Value {
     options
 }
 
-fn is_part_of(options: &Value, all: &Value) -> bool {
-    options
-        .as_object()
-        .is_some_and(|options| options.iter().all(|(name, value)| all.get(name) == Some(value)))
+/// Restate adds options of its own to those that it was given.
+fn is_as_wanted(options: &Value, all: &Value) -> bool {
+    // One that is there and not wanted is as wrong as one that is missing.
+    let place = "group.instance.id";
+    let mut options_of_ours = options.as_object().into_iter().flatten();
+    all[place] == options[place]
+        && options_of_ours.all(|(name, value)| all.get(name) == Some(value))
 }
 
 pub(crate) fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {

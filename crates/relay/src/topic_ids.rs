@@ -164,6 +164,7 @@ fn read(answer: Bytes) -> Option<Vec<(String, Uuid)>> {
         answer.tags()?;
         topics.push((name, id));
     }
+    answer.tags()?;
     Some(topics)
 }
 
