@@ -36,7 +36,7 @@ pub fn next_up(
     // What is known to fail is no probe while there is another.
     let sound = |facts: &&(usize, &DeliveryFacts)| !facts.1.poisonous;
     let probes = line.iter().enumerate().filter(|facts| sound(&facts));
-    let place = state.walk.place(probes.clone().count());
+    let place = state.walk.place(probes.clone().map(|(_, facts)| facts.id));
     Some(probes.map(|(place, _)| place).nth(place).unwrap_or(0))
 }
 

@@ -5,6 +5,9 @@
 //! the eighth. When another than those that failed gets through, the endpoint was never down: the
 //! events that failed in this round are poisonous. An endpoint that does not answer at all is down
 //! for everybody: the walk starts over at the head.
+//!
+//! What must never happen: a probe that passes a delivery that was not tried in this round. So the
+//! walk counts whom it tried, not how far it got: a line grows while it walks.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,18 +26,21 @@ pub struct Walk {
     /// Probes that failed in this round since the breaker opened.
     probes: u8,
     /// Deliveries that got a 5xx in this round, in the order in which they did.
-    suspects: Suspects,
+    suspects: Deliveries,
+    /// Deliveries that got an answer in this round and not through, who was tried last at the end.
+    #[serde(skip_serializing_if = "Deliveries::is_empty")]
+    tried: Deliveries,
 }
 
 impl Walk {
-    /// The place in a line of so many of the next probe, from 0. In a short line the walk turns
-    /// round at its end, so that whoever joins is probed as the next but one.
-    pub(super) fn place(&self, line: usize) -> usize {
-        let others = line.min(WALK_MAX).saturating_sub(1);
-        if self.probes.is_multiple_of(2) || others == 0 {
+    /// The place in `line`, from 0, of the next probe: the head and, every other time, the first
+    /// that was not tried. When all were, whoever waits longest for another try.
+    pub(super) fn place(&self, line: impl Iterator<Item = DeliveryId>) -> usize {
+        if self.probes.is_multiple_of(2) {
             return 0;
         }
-        1 + usize::from(self.probes / 2) % others
+        let nearest = line.take(WALK_MAX).enumerate();
+        nearest.min_by_key(|(_, id)| self.tried.place(*id)).map_or(0, |(place, _)| place)
     }
 
     /// The walk after `delivery` found the endpoint unwell; `open`: it was a probe.
@@ -45,6 +51,7 @@ impl Walk {
         if is_a_server_error(cause) {
             self.suspects.add(delivery);
         }
+        self.tried.add_last(delivery);
         if open {
             self.probes += 1;
         }
@@ -72,11 +79,32 @@ pub(super) const fn is_a_server_error(cause: Unwell) -> bool {
 /// At most eight deliveries, each once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<DeliveryId>", into = "Vec<DeliveryId>")]
-struct Suspects([Option<DeliveryId>; WALK_MAX]);
+struct Deliveries([Option<DeliveryId>; WALK_MAX]);
 
-impl Suspects {
+impl Deliveries {
     fn iter(&self) -> impl Iterator<Item = DeliveryId> {
         self.0.into_iter().flatten()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Its place from the front; none when it is not among them, which is less than any.
+    fn place(&self, delivery: DeliveryId) -> Option<usize> {
+        self.iter().position(|other| other == delivery)
+    }
+
+    /// Puts it at the end; of nine, the first is forgotten.
+    fn add_last(&mut self, delivery: DeliveryId) {
+        let mut others = Self::default();
+        self.iter().filter(|other| *other != delivery).for_each(|other| others.add(other));
+        if others.0.iter().all(Option::is_some) {
+            others.0.rotate_left(1);
+            others.0[WALK_MAX - 1] = None;
+        }
+        others.add(delivery);
+        *self = others;
     }
 
     fn add(&mut self, delivery: DeliveryId) {
@@ -90,17 +118,17 @@ impl Suspects {
     }
 }
 
-impl From<Vec<DeliveryId>> for Suspects {
+impl From<Vec<DeliveryId>> for Deliveries {
     fn from(ids: Vec<DeliveryId>) -> Self {
-        let mut suspects = Self::default();
-        ids.into_iter().for_each(|id| suspects.add(id));
-        suspects
+        let mut deliveries = Self::default();
+        ids.into_iter().for_each(|id| deliveries.add(id));
+        deliveries
     }
 }
 
-impl From<Suspects> for Vec<DeliveryId> {
-    fn from(suspects: Suspects) -> Self {
-        suspects.iter().collect()
+impl From<Deliveries> for Vec<DeliveryId> {
+    fn from(deliveries: Deliveries) -> Self {
+        deliveries.iter().collect()
     }
 }
 
@@ -114,24 +142,42 @@ mod tests {
 
     const SERVER_ERROR: Unwell = Unwell::Status(500);
 
+    /// The next probe in a line of so many, and the walk after it failed.
+    fn probe(walk: Walk, line: u128) -> (u128, Walk) {
+        let place = walk.place((1..=line).map(id)) as u128;
+        (place, walk.after(id(place + 1), SERVER_ERROR, true))
+    }
+
+    fn places(lines: &[u128]) -> Vec<u128> {
+        let mut walk = Walk::default();
+        let mut one = |line: &u128| {
+            let (place, after) = probe(walk, *line);
+            walk = after;
+            place
+        };
+        lines.iter().map(&mut one).collect()
+    }
+
     #[test]
     fn probes_walk_head_second_head_third_up_to_the_eighth_and_begin_again() {
-        let mut walk = Walk::default();
-        let mut places = Vec::new();
-        for _ in 0..16 {
-            places.push(walk.place(50));
-            walk = walk.after(id(1), SERVER_ERROR, true);
-        }
-        assert_eq!(places, [0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 1]);
+        assert_eq!(places(&[50; 16]), [0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 1]);
     }
 
     #[test]
     fn in_a_short_line_the_walk_turns_round_at_its_end() {
-        let place = |probes, line| Walk { probes, ..Walk::default() }.place(line);
-        assert_eq!([1, 3, 5, 7].map(|probes| place(probes, 3)), [1, 2, 1, 2]);
-        assert_eq!([1, 3, 5, 7].map(|probes| place(probes, 2)), [1, 1, 1, 1]);
-        assert_eq!([1, 3].map(|probes| place(probes, 1)), [0, 0]);
-        assert_eq!(place(0, 0), 0);
+        assert_eq!(places(&[3; 8]), [0, 1, 0, 2, 0, 1, 0, 2]);
+        assert_eq!(places(&[2; 4]), [0, 1, 0, 1]);
+        assert_eq!(places(&[1; 4]), [0; 4]);
+        assert_eq!(Walk::default().place(std::iter::empty()), 0);
+    }
+
+    #[test]
+    fn nobody_is_passed_untried_though_the_line_grows_while_the_walk_is_on() {
+        assert_eq!(places(&[1, 1, 1, 5, 5, 5]), [0, 0, 0, 1, 0, 2]);
+        assert_eq!(places(&[2, 2, 2, 5, 5, 5, 5, 5]), [0, 1, 0, 2, 0, 3, 0, 4]);
+        // The head was given up: the next one is the head, and was not tried either.
+        let walk = Walk::default().after(id(1), SERVER_ERROR, true);
+        assert_eq!(walk.place([id(2), id(3)].into_iter()), 0);
     }
 
     #[test]

@@ -112,14 +112,18 @@ impl Witness {
                 let in_line =
                     earlier.filter(|e| e.next_attempt_at.is_none_or(|at| at <= attempt.looked));
                 let is_probe = is_probed(&database.state);
-                let passed: Vec<u32> = in_line
+                let passed: Vec<&Row> = in_line
                     .filter(|earlier| !(is_probe && earlier.facts.poisonous))
-                    .map(|earlier| earlier.number)
                     .take(WALK_MAX)
                     .collect();
+                let untried = passed.iter().find(|row| row.facts.attempts == 0);
+                self.check(untried.is_none(), "a probe passes nobody untried", now, || {
+                    format!("{} passes {:?}", attempt.number, untried.map(|row| row.number))
+                });
                 let allowed = if is_probe { WALK_MAX - 1 } else { 0 };
                 let check = "in ordered only who stepped aside is passed, but by a probe";
                 self.check(passed.len() <= allowed, check, now, || {
+                    let passed: Vec<u32> = passed.iter().map(|row| row.number).collect();
                     format!("{} passes {passed:?}", attempt.number)
                 });
             }
