@@ -59,4 +59,6 @@ prerequisites:
 clean: ## Remove what was built, what was fetched, and all data of `make up`
 	@if [ -x $(POSTHORN) ] && $(POSTHORN) status >/dev/null 2>&1; then \
 		echo 'posthorn up is running: stop it first.'; exit 1; fi
+	@# PostgreSQL's data lies elsewhere when its user may not come in here.
+	@if [ -s .posthorn/postgres-home ]; then rm -rf "/var/lib/posthorn/$$(cat .posthorn/postgres-home)"; fi
 	rm -rf .posthorn target

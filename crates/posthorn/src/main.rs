@@ -121,10 +121,23 @@ fn main() -> ExitCode {
     match runtime.block_on(run(command)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("posthorn: {error:#}");
+            eprintln!("posthorn: {}", said_once(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, without those that the text before has already said.
+fn said_once(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| {
+        if told.is_empty() {
+            cause
+        } else if told.ends_with(&cause) {
+            told
+        } else {
+            format!("{told}: {cause}")
+        }
+    })
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -167,5 +180,13 @@ mod tests {
     #[test]
     fn every_subcommand_can_be_parsed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        let away = || std::io::Error::other("away");
+        let told = anyhow::Error::new(away()).context("the database: away").context("schema");
+        assert_eq!(said_once(&told), "schema: the database: away");
+        assert_eq!(said_once(&anyhow::Error::new(away())), "away");
     }
 }

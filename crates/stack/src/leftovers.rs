@@ -40,8 +40,18 @@ fn process_in(cwd: &Path) -> Option<i32> {
         let name = entry.file_name();
         let name = name.to_str()?;
         let pid: i32 = name.parse().ok()?;
-        // A dead process that nobody has waited for has no working directory.
-        let theirs = std::fs::read_link(entry.path().join("cwd")).ok()?;
-        (theirs == cwd && name != own).then_some(pid)
+        (name != own && is_in(&entry.path(), cwd)).then_some(pid)
     })
+}
+
+/// Is the process, or a thread of it, in `cwd`? Of a process that dies the first thread has no
+/// working directory any more, while others may still hold its sockets and its locks.
+fn is_in(process: &Path, cwd: &Path) -> bool {
+    if let Ok(theirs) = std::fs::read_link(process.join("cwd")) {
+        return theirs == cwd;
+    }
+    let Ok(threads) = std::fs::read_dir(process.join("task")) else { return false };
+    threads
+        .flatten()
+        .any(|thread| std::fs::read_link(thread.path().join("cwd")).is_ok_and(|its| its == cwd))
 }

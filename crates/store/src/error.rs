@@ -8,7 +8,13 @@ pub enum StoreError {
     Database(#[from] sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("migrating the database: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The database has a schema that this version did not make.
+    #[error(
+        "the database's schema is another version's ({0}): run the version that made it, or start \
+         with an empty database (for `make up`: make clean)"
+    )]
+    ForeignSchema(#[source] sqlx::migrate::MigrateError),
     /// A row holds what no writer of ours writes.
     #[error("{table} holds what this version cannot read: {what}")]
     Unreadable {
@@ -17,6 +23,18 @@ pub enum StoreError {
         /// What is odd about it, without the value.
         what: String,
     },
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        use sqlx::migrate::MigrateError as E;
+        match error {
+            E::VersionMissing(_) | E::VersionMismatch(_) | E::VersionTooNew(..) | E::Dirty(_) => {
+                Self::ForeignSchema(error)
+            }
+            other => Self::Migrate(other),
+        }
+    }
 }
 
 impl StoreError {
@@ -52,6 +70,12 @@ impl StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schema_of_another_version_is_told_with_what_to_do() {
+        let told = StoreError::from(sqlx::migrate::MigrateError::VersionMismatch(3)).to_string();
+        assert!(told.contains("another version's") && told.contains("make clean"), "{told}");
+    }
 
     #[test]
     fn a_broken_connection_may_pass_and_a_row_that_cannot_be_read_does_not() {

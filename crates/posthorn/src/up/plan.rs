@@ -1,9 +1,12 @@
 //! What `up` is going to do, found out before it does anything: ports, room, parts, variables.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use actors::RegisterConfig;
-use stack::{Kafka, Ports, Postgres, Restate, StackError, StateDir, Tracing, wait_until_gone};
+use stack::{
+    Kafka, Ports, PortsError, Postgres, Restate, StackError, StateDir, Tracing, wait_until_gone,
+};
 use store::CdcProducer;
 
 use super::UpArgs;
@@ -20,6 +23,21 @@ pub(super) struct Plan {
     pub(super) restate: Restate,
     pub(super) tracing_to: TracingTo,
     secret_keys: String,
+}
+
+/// What was killed a moment ago may still hold its port.
+const PORTS_PATIENCE: Duration = Duration::from_secs(3);
+
+async fn wait_until_free(ports: &Ports, unused: &[&str]) -> Result<(), StackError> {
+    let deadline = Instant::now() + PORTS_PATIENCE;
+    loop {
+        match ports.check_free(unused) {
+            Err(PortsError::Taken { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            answer => return Ok(answer?),
+        }
+    }
 }
 
 impl Plan {
@@ -39,7 +57,7 @@ impl Plan {
             wait_until_gone(&dir.path().join("run").join(role.name)).await?;
         }
         let (ports, guard) = Ports::choose(&args.ports, &args.port, &dir.ports_file())?;
-        ports.check_free(TracingTo::unused_ports(&args))?;
+        wait_until_free(&ports, TracingTo::unused_ports(&args)).await?;
         dir.check_room()?;
         let postgres = Postgres::find(&dir, ports.postgres)?;
         let kafka = Kafka::find(&dir, ports.kafka, ports.kafka_controller)?;
