@@ -192,7 +192,8 @@ fn only_an_operator_cancels(step: &Step<'_>) -> bool {
 
 fn who_keeps_its_place_waits_with_the_endpoint(step: &Step<'_>) -> bool {
     let keeps = matches!(step.decision.disposition, Disposition::Stay | Disposition::Block);
-    step.settled().is_none() || !keeps || step.after.waits(step.now)
+    // A stale attempt is made again, and that one is not stale.
+    step.settled().is_none_or(|s| s.is_stale) || !keeps || step.after.waits(step.now)
 }
 
 fn who_steps_aside_comes_back_and_not_too_late(step: &Step<'_>) -> bool {
@@ -251,9 +252,8 @@ fn an_answer_ends_what_stood_in_the_way(step: &Step<'_>) -> bool {
 }
 
 fn a_stale_attempt_says_nothing_about_the_endpoint(step: &Step<'_>) -> bool {
-    let is_stale = step.settled().is_some_and(|s| s.is_stale && s.is_an_answer());
-    let blocks = step.decision.disposition == Disposition::Block;
-    !is_stale || blocks || step.before == step.after
+    !step.settled().is_some_and(|s| s.is_stale)
+        || (step.decision.events.is_empty() && step.before == step.after)
 }
 
 fn an_open_breaker_has_seen_an_unwell_endpoint(step: &Step<'_>) -> bool {

@@ -3,7 +3,7 @@
 //! An answer ends whatever stood in the endpoint's way; a refusal is an answer, and only the
 //! event's own clock goes on. No answer, or one that says so, makes everything wait by the
 //! endpoint's clock. A fault of ours moves neither. An attempt that began before the endpoint was
-//! found unwell, or became another one, says nothing new about it.
+//! found unwell, or became another one, says nothing about it: there the next one asks again.
 
 use std::time::Duration;
 
@@ -42,6 +42,9 @@ pub(super) struct Moment {
     pub(super) jitter: Jitter,
 }
 
+/// The delivery keeps its place, and the endpoint stands where it stood.
+const NOTHING: Decision = Decision { disposition: Disposition::Stay, events: Vec::new() };
+
 /// The rules, for one attempt.
 pub(super) fn settle(
     state: &EndpointState,
@@ -56,13 +59,12 @@ pub(super) fn settle(
             events: case.answered(),
         },
         Outcome::Refused { .. } => case.refused(case.answered()),
-        // It says so of an endpoint that is another one by now.
-        Outcome::Gone if case.is_stale() => case.unwell(Unwell::Status(410), None),
-        Outcome::Gone => case.gone(),
         // That it fails is known of the event, and says nothing about the endpoint.
         Outcome::Unwell { cause, .. } if case.is_poisoned(cause) => {
             case.refused(case.fault_ended())
         }
+        Outcome::Gone | Outcome::Unwell { .. } if case.is_stale() => NOTHING,
+        Outcome::Gone => case.gone(),
         Outcome::Unwell { cause, retry_after } => case.unwell(cause, retry_after),
         Outcome::Fault { fault } => case.faulty(fault),
     }
@@ -136,19 +138,24 @@ impl Case<'_> {
     }
 
     fn fault_ended(&self) -> Vec<EndpointEvent> {
-        self.state.fault.map(|_| EndpointEvent::FaultEnded { at: self.now }).into_iter().collect()
+        let fault = self.state.fault.filter(|_| !self.is_stale());
+        fault.map(|_| EndpointEvent::FaultEnded { at: self.now }).into_iter().collect()
     }
 
     /// The event's own clock: it steps aside until its schedule says, or is over.
     fn refused(&self, mut events: Vec<EndpointEvent>) -> Decision {
         let delivery = &self.attempted.delivery;
         let Some(wait) = self.policy.schedule.after(delivery.refusals.saturating_add(1)) else {
-            let is_said = events.iter().any(|e| matches!(e, EndpointEvent::Unblocked { .. }));
+            let is_said = self.is_stale()
+                || events.iter().any(|e| matches!(e, EndpointEvent::Unblocked { .. }));
             events.extend(unblocked_by(self.state, delivery.id, self.now).filter(|_| !is_said));
             return Decision { disposition: Disposition::Finish(FinishReason::Refused), events };
         };
         let until = self.now + self.jitter.apply(wait);
         if self.policy.ordering == Ordering::Strict {
+            if self.is_stale() {
+                return NOTHING;
+            }
             // It is blocked still: no need to say that it is not, first.
             events.retain(|event| !matches!(event, EndpointEvent::Unblocked { .. }));
             events.push(self.blocked(None, until));
@@ -177,9 +184,6 @@ impl Case<'_> {
     /// The endpoint's clock: everything waits, the delivery keeps its place and is the next probe.
     fn unwell(&self, cause: Unwell, retry_after: Option<Duration>) -> Decision {
         let (state, policy, at) = (self.state, self.policy, self.now);
-        if self.is_stale() && state.waits(at) {
-            return Decision { disposition: Disposition::Stay, events: Vec::new() };
-        }
         let before = state.unwell;
         let consecutive = before.map_or(1, |span| span.consecutive.saturating_add(1));
         let span_begins = before.is_none_or(|span| self.was_our_outage(&span));
@@ -257,6 +261,10 @@ impl Case<'_> {
     /// Our own fault: the merchant's clocks stand still.
     fn faulty(&self, fault: Fault) -> Decision {
         let at = self.now;
+        let is_strict = self.policy.ordering == Ordering::Strict;
+        if self.is_stale() && (is_strict || fault.is_of_the_endpoint()) {
+            return NOTHING;
+        }
         if fault.is_of_the_endpoint() {
             let consecutive = self.state.fault.map_or(1, |span| span.consecutive.saturating_add(1));
             let not_before = at + self.jitter.apply(Backoff::FAULT.after(consecutive));
@@ -265,7 +273,7 @@ impl Case<'_> {
         }
         let attempts = self.attempted.delivery.attempts.saturating_add(1);
         let until = at + self.jitter.apply(Backoff::DELIVERY_FAULT.after(attempts));
-        if self.policy.ordering == Ordering::Strict {
+        if is_strict {
             let events = vec![self.blocked(Some(fault), until)];
             return Decision { disposition: Disposition::Stay, events };
         }

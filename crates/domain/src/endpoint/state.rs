@@ -122,7 +122,7 @@ pub struct EndpointState {
     /// Nothing of this endpoint is due before.
     #[serde(with = "time::serde::rfc3339::option")]
     pub not_before: Option<OffsetDateTime>,
-    /// Attempts that began before this say nothing new about the endpoint: it was found unwell, or
+    /// Attempts that began before this say nothing about the endpoint: it was found unwell, or
     /// became another one, while they were under way.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub stale_before: Option<OffsetDateTime>,

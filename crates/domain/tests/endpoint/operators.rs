@@ -71,14 +71,24 @@ fn a_new_url_forgets_what_stood_in_the_way_of_the_old_one() {
 
 #[test]
 fn what_the_old_url_still_answers_says_nothing_about_the_new_one() {
-    let mut endpoint = Endpoint::new(Ordering::Ordered);
-    let began = endpoint.now;
-    endpoint.now += secs(1);
-    endpoint.tell(Command::UrlChanged);
-    endpoint.now += secs(1);
-    endpoint.attempt_begun_at(began, delivery(1), status(410));
-    assert_eq!(endpoint.state.status, Status::Active);
-    assert!(endpoint.state.waits(endpoint.now), "or it would be asked again at once");
+    let patience = Outcome::of_status(429, Some(secs(3_600)));
+    let ours = Outcome::Fault { fault: Fault::Blocked };
+    for ordering in [Ordering::Ordered, Ordering::Strict, Ordering::Unordered] {
+        for outcome in [status(410), status(500), status(400), status(200), patience, ours] {
+            let mut endpoint = Endpoint::new(ordering);
+            let began = endpoint.now;
+            endpoint.now += secs(1);
+            endpoint.tell(Command::UrlChanged);
+            endpoint.now += secs(1);
+            let before = endpoint.state;
+            endpoint.attempt_begun_at(began, delivery(1), outcome);
+            assert_eq!(endpoint.state, before, "{outcome:?}");
+            assert!(!endpoint.state.waits(endpoint.now), "the new one is asked at once");
+            // Who is asked there counts.
+            endpoint.attempt(delivery(1), status(500));
+            assert!(endpoint.state.waits(endpoint.now));
+        }
+    }
 }
 
 #[test]
