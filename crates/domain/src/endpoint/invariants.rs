@@ -40,7 +40,7 @@ macro_rules! named {
 }
 
 /// Every invariant with its name.
-pub const ALL: [Invariant; 24] = named![
+pub const ALL: [Invariant; 25] = named![
     the_events_fold_to_the_state,
     only_a_2xx_delivers,
     only_a_refusal_advances_the_schedule_of_an_event,
@@ -55,6 +55,7 @@ pub const ALL: [Invariant; 24] = named![
     nobody_waits_longer_than_the_longest_wait,
     a_wait_has_a_cause,
     a_fault_of_ours_moves_no_clock_of_the_merchant,
+    a_fault_of_ours_never_makes_a_wait_shorter,
     an_answer_ends_what_stood_in_the_way,
     a_stale_attempt_says_nothing_about_the_endpoint,
     an_open_breaker_has_seen_an_unwell_endpoint,
@@ -238,6 +239,11 @@ fn a_fault_of_ours_moves_no_clock_of_the_merchant(step: &Step<'_>) -> bool {
         && (before.walk, before.window, before.ramp) == (after.walk, after.window, after.ramp)
         && step.finished().is_none();
     !is_ours || is_unmoved
+}
+
+fn a_fault_of_ours_never_makes_a_wait_shorter(step: &Step<'_>) -> bool {
+    let is_ours = step.settled().is_some_and(|s| matches!(s.outcome, Outcome::Fault { .. }));
+    !is_ours || step.after.not_before >= step.before.not_before
 }
 
 fn an_answer_ends_what_stood_in_the_way(step: &Step<'_>) -> bool {

@@ -267,17 +267,23 @@ impl Case<'_> {
         }
         if fault.is_of_the_endpoint() {
             let consecutive = self.state.fault.map_or(1, |span| span.consecutive.saturating_add(1));
-            let not_before = at + self.jitter.apply(Backoff::FAULT.after(consecutive));
+            let until = at + self.jitter.apply(Backoff::FAULT.after(consecutive));
+            let not_before = self.no_sooner(until);
             let events = vec![EndpointEvent::FoundFault { fault, at, not_before }];
             return Decision { disposition: Disposition::Stay, events };
         }
         let attempts = self.attempted.delivery.attempts.saturating_add(1);
         let until = at + self.jitter.apply(Backoff::DELIVERY_FAULT.after(attempts));
         if is_strict {
-            let events = vec![self.blocked(Some(fault), until)];
+            let events = vec![self.blocked(Some(fault), self.no_sooner(until))];
             return Decision { disposition: Disposition::Stay, events };
         }
         let disposition = Disposition::StepAside { until, refused: false };
         Decision { disposition, events: Vec::new() }
+    }
+
+    /// A fault of ours never makes a wait shorter that the merchant asked for.
+    fn no_sooner(&self, until: OffsetDateTime) -> OffsetDateTime {
+        self.state.not_before.map_or(until, |before| before.max(until))
     }
 }

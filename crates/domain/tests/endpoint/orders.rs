@@ -145,3 +145,14 @@ fn a_success_that_changes_nothing_writes_no_event_in_any_order() {
         assert_eq!(recoveries.count(), 1);
     }
 }
+
+#[test]
+fn a_fault_of_ours_does_not_shorten_the_wait_that_the_merchant_asked_for() {
+    let mut endpoint = Endpoint::new(Ordering::Unordered);
+    endpoint.attempt(delivery(1), Outcome::of_status(429, Some(secs(3_600))));
+    let asked = endpoint.state.not_before;
+    endpoint.now += secs(1);
+    endpoint.attempt(delivery(2), Outcome::Fault { fault: Fault::Blocked });
+    assert_eq!(endpoint.state.not_before, asked);
+    assert!(endpoint.state.fault.is_some());
+}
