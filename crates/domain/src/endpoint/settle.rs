@@ -246,10 +246,15 @@ impl Case<'_> {
     }
 
     fn wait(&self, cause: Unwell, retry_after: Option<Duration>, consecutive: u32) -> Duration {
-        if let Some(asked) = retry_after {
-            return asked.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
-        }
         let wait = self.jitter.apply(self.policy.backoff.after(consecutive));
+        if let Some(asked) = retry_after {
+            let asked = asked.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
+            // Once it was let alone, it may ask for more patience and not for less.
+            return match self.state.breaker {
+                Breaker::Closed => asked,
+                Breaker::Open { .. } => asked.max(wait),
+            };
+        }
         match cause {
             Unwell::Status(status) if THROTTLED.contains(&status) => {
                 wait.max(self.policy.throttled_wait_min)

@@ -156,3 +156,19 @@ fn a_fault_of_ours_does_not_shorten_the_wait_that_the_merchant_asked_for() {
     assert_eq!(endpoint.state.not_before, asked);
     assert!(endpoint.state.fault.is_some());
 }
+
+#[test]
+fn once_the_breaker_is_open_a_merchant_may_ask_for_more_patience_and_not_for_less() {
+    let mut endpoint = Endpoint::new(Ordering::Ordered);
+    let at_once = Outcome::of_status(503, Some(secs(1)));
+    endpoint.attempts(5, delivery(1), at_once);
+    assert!(matches!(endpoint.state.breaker, Breaker::Open { .. }));
+    for asked in [1, 3_600] {
+        endpoint.wait();
+        let before = endpoint.now;
+        let consecutive = endpoint.state.unwell.map_or(0, |span| span.consecutive);
+        endpoint.attempt(delivery(1), Outcome::of_status(503, Some(secs(asked))));
+        let backoff = endpoint.policy.backoff.after(consecutive + 1);
+        assert_eq!(endpoint.state.not_before, Some(before + backoff.max(secs(asked))));
+    }
+}
