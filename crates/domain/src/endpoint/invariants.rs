@@ -84,7 +84,8 @@ struct Settled<'a> {
 impl Step<'_> {
     fn settled(&self) -> Option<Settled<'_>> {
         let Command::Settle { delivery, started_at, outcome } = self.command else { return None };
-        let is_stale = self.before.stale_before.is_some_and(|before| *started_at < before);
+        let is_stale = is_disabled_for(self.before, DisabledReason::Deleted)
+            || self.before.stale_before.is_some_and(|before| *started_at < before);
         let is_disabled = is_disabled_for(self.before, DisabledReason::Unwell);
         Some(Settled { delivery, outcome: *outcome, is_stale, is_disabled })
     }
@@ -286,7 +287,8 @@ fn a_merchant_is_disabled_after_the_whole_time_and_not_before(step: &Step<'_>) -
 
 fn a_merchant_is_told_apart_from_an_operator(step: &Step<'_>) -> bool {
     let was_told = is_disabled_for(step.before, DisabledReason::Operator)
-        || is_disabled_for(step.before, DisabledReason::Gone);
+        || is_disabled_for(step.before, DisabledReason::Gone)
+        || is_disabled_for(step.before, DisabledReason::Deleted);
     let is_operator = matches!(step.command, Command::Enable | Command::Disable | Command::Delete);
     !was_told || is_operator || step.before.status == step.after.status
 }

@@ -3,7 +3,8 @@
 //! An answer ends whatever stood in the endpoint's way; a refusal is an answer, and only the
 //! event's own clock goes on. No answer, or one that says so, makes everything wait by the
 //! endpoint's clock. A fault of ours moves neither. An attempt that began before the endpoint was
-//! found unwell, or became another one, says nothing about it: there the next one asks again.
+//! found unwell, or became another one, says nothing about it: there the next one asks again. Of
+//! one that was deleted nothing is said any more.
 
 use std::time::Duration;
 
@@ -80,8 +81,10 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// Does the attempt say nothing about the endpoint, because it is another one by now, or none?
     fn is_stale(&self) -> bool {
-        self.state.stale_before.is_some_and(|before| self.attempted.started_at < before)
+        self.state.is_deleted()
+            || self.state.stale_before.is_some_and(|before| self.attempted.started_at < before)
     }
 
     /// Is it the event that fails? Not while the endpoint is disabled: then nothing is used up.

@@ -183,4 +183,8 @@ impl EndpointState {
     pub(super) const fn is_disabled_for_being_unwell(&self) -> bool {
         matches!(self.status, Status::Disabled { reason: DisabledReason::Unwell, .. })
     }
+
+    pub(super) const fn is_deleted(&self) -> bool {
+        matches!(self.status, Status::Disabled { reason: DisabledReason::Deleted, .. })
+    }
 }

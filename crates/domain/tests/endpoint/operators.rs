@@ -126,10 +126,14 @@ fn what_is_deleted_is_told_nothing_any_more_and_no_answer_brings_it_back() {
     for command in [Command::Enable, Command::Disable, Command::Delete, Command::UrlChanged] {
         assert_eq!(endpoint.tell(command).events, [], "{command:?}");
     }
-    endpoint.attempt(delivery(1), status(200));
-    let deleted =
-        |status| matches!(status, Status::Disabled { reason: DisabledReason::Deleted, .. });
-    assert!(deleted(endpoint.state.status));
+    let deleted = endpoint.state;
+    assert!(matches!(deleted.status, Status::Disabled { reason: DisabledReason::Deleted, .. }));
+    endpoint.wait();
+    let ours = Outcome::Fault { fault: Fault::Blocked };
+    for outcome in [status(200), status(400), status(410), status(500), ours] {
+        endpoint.attempt(delivery(1), outcome);
+        assert_eq!(endpoint.state, deleted, "{outcome:?}");
+    }
     assert_eq!(FinishReason::Deleted.names(), ("cancelled", "deleted"));
 }
 

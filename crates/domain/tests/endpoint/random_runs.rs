@@ -44,9 +44,10 @@ fn any_deed() -> impl Strategy<Value = Deed> {
         Command::Redeliver(1),
     ]);
     prop_oneof![
-        12 => (0..4_usize, 0..30_u64, any_outcome())
+        240 => (0..4_usize, 0..30_u64, any_outcome())
             .prop_map(|(place, took_s, outcome)| Deed::Attempt { place, took_s, outcome }),
-        1 => told.prop_map(Deed::Told),
+        20 => told.prop_map(Deed::Told),
+        1 => Just(Deed::Told(Command::Delete)),
     ]
 }
 
