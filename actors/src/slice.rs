@@ -12,6 +12,7 @@ use domain::endpoint::{
     decide, next_up,
 };
 use domain::{AttemptId, EndpointId};
+use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt};
 use observability::metrics::{self, WaitedFor};
 use observability::spans::{self, Invocation};
@@ -79,7 +80,7 @@ pub(crate) async fn run(
     waited_for: WaitedFor,
 ) -> Result<SliceReport, FenceLost> {
     let began = Instant::now();
-    let run = look_and_send(worker, endpoint, invocation, waited_for, began);
+    let run = caught(look_and_send(worker, endpoint, invocation, waited_for, began));
     let ended = tokio::time::timeout(STEP_DEADLINE, run).await;
     metrics::worker().slice_ended(match &ended {
         Ok(Ok(_)) => "ended",
@@ -89,9 +90,9 @@ pub(crate) async fn run(
     match ended {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(Ended::FenceLost)) => Err(FenceLost { endpoint }),
-        Ok(Err(Ended::Stuck(error))) => {
-            tracing::error!(%endpoint, %error, "a slice is stuck; it is tried again later");
-            Ok(SliceReport::stuck(error.to_string(), elapsed_ms(began)))
+        Ok(Err(Ended::Stuck(reason))) => {
+            tracing::error!(%endpoint, reason, "a slice is stuck; it is tried again later");
+            Ok(SliceReport::stuck(reason, elapsed_ms(began)))
         }
         Err(_) => {
             tracing::error!(%endpoint, "a slice ran into its deadline");
@@ -103,13 +104,28 @@ pub(crate) async fn run(
 
 enum Ended {
     FenceLost,
-    Stuck(StoreError),
+    Stuck(String),
 }
 
 impl From<StoreError> for Ended {
     fn from(error: StoreError) -> Self {
-        Self::Stuck(error)
+        Self::Stuck(error.to_string())
     }
+}
+
+/// What `slice` comes to; a panic in it is a fault of ours like another. Let through, it would be
+/// tried twenty times at once and then be killed in silence.
+async fn caught<T>(slice: impl Future<Output = Result<T, Ended>>) -> Result<T, Ended> {
+    // What it leaves half done is its own and is dropped with it.
+    let ended = std::panic::AssertUnwindSafe(slice).catch_unwind().await;
+    ended.unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Ended::Stuck(format!("a slice panicked: {message}")))
+    })
 }
 
 async fn look_and_send(
@@ -341,4 +357,20 @@ fn draw_jitter() -> Jitter {
 /// The first four bytes of a version 4 UUID are all random.
 fn first_four(bytes: &[u8; 16]) -> [u8; 4] {
     [bytes[0], bytes[1], bytes[2], bytes[3]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ended, caught};
+
+    #[tokio::test]
+    async fn a_panic_is_a_slice_that_is_stuck_and_says_why() {
+        let literal = caught::<()>(async { panic!("a literal") }).await;
+        let seven = std::hint::black_box(7);
+        let formatted = caught::<()>(async { panic!("{seven} of them") }).await;
+        for (ended, said) in [(literal, "a literal"), (formatted, "7 of them")] {
+            let Err(Ended::Stuck(reason)) = ended else { panic!("it went through") };
+            assert_eq!(reason, format!("a slice panicked: {said}"));
+        }
+    }
 }
