@@ -187,9 +187,14 @@ begin
 end
 $$;
 
+-- Few: those of the last day are looked for.
+create index endpoints_by_deletion on endpoints (deleted_at) where deleted_at is not null;
+
 -- Endpoints that have work which is due since `p_idle`, may send, and at which nobody looked for as
 -- long. Both count: an endpoint at which nobody looked for a day is not neglected in the moment in
--- which something becomes due. In a healthy system there are none. It hops from endpoint to endpoint
+-- which something becomes due. A deleted endpoint comes whatever else its row says: what waits there
+-- is cancelled, and one at which nobody looked since left an object behind. In a healthy system
+-- there are none. It hops from endpoint to endpoint
 -- along the two indexes of what waits, and reads of each only who has waited longest: so its cost
 -- follows the endpoints that have something waiting, not what waits and not what ever was.
 create function endpoints_left_alone(p_idle interval, p_limit int)
@@ -221,15 +226,22 @@ create function endpoints_left_alone(p_idle interval, p_limit int)
         ),
         due (endpoint_id, due_at) as (
             select w.endpoint_id, min(w.due_at)
-            from (select * from in_line union all select * from aside) w
+            from (select * from in_line union all select * from aside
+                union all
+                select e.id, e.deleted_at
+                from endpoints e join endpoint_runtime r on r.endpoint_id = e.id
+                where e.deleted_at > clock_timestamp() - interval '1 day'
+                    and r.looked_at <= e.deleted_at) w
             group by w.endpoint_id
         )
         select r.endpoint_id, r.fence
         from due
         join endpoint_runtime r using (endpoint_id)
-        where r.may_send
+        join endpoints e on e.id = r.endpoint_id
+        where (r.may_send or e.deleted_at is not null)
             -- Null is nobody's wait: `greatest` passes over it.
-            and greatest(due.due_at, r.not_before, r.looked_at) < clock_timestamp() - p_idle
+            and greatest(due.due_at, case when e.deleted_at is null then r.not_before end,
+                r.looked_at) < clock_timestamp() - p_idle
         order by r.looked_at
         limit p_limit
     $$;

@@ -301,19 +301,3 @@ async fn keys_of(restate: &Api, endpoint: &str) -> anyhow::Result<usize> {
         restate.send("POST", "/query", &[("accept", "application/json")], body).await?;
     Ok(answer["rows"].as_array().with_context(|| answer.to_string())?.len())
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_sweeper_comes_for_a_deleted_endpoint_at_which_something_waits() -> anyhow::Result<()> {
-    let shop = Shop::open(json!({})).await?;
-    let path = format!("/v1/endpoints/{}/pause", shop.endpoint);
-    shop.api.post(&path, &json!({})).await?;
-    shop.send("DELETE", &json!({})).await?;
-    // As if everything that announces it had been lost: a row, and nobody who looks.
-    let may_send: bool =
-        sqlx::query_scalar("select may_send from endpoint_runtime where endpoint_id = $1")
-            .bind(shop.id()?)
-            .fetch_one(&mut shop.db().await?)
-            .await?;
-    ensure!(may_send, "the sweeper would pass it by");
-    Ok(())
-}

@@ -100,6 +100,42 @@ async fn what_a_command_lets_go_is_due_from_then_on() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_sweeper_comes_for_a_deleted_endpoint_where_something_waits_or_nobody_looked_since()
+-> anyhow::Result<()> {
+    let mut bench = bench("deleted", 1).await?;
+    // A transaction that saw the endpoint, and commits after it is gone.
+    let mut open = PgConnection::connect(&bench.url).await?;
+    let mut late = open.begin().await?;
+    let pay = "insert into payments (merchant_id, amount, currency) values ('m', 2, 'USD')";
+    sqlx::query(pay).execute(&mut *late).await?;
+    bench.tell(bench.endpoint, Uuid::now_v7(), Told::Delete).await?;
+    ensure!(bench.count("finished_deliveries where reason = 'deleted'").await? == 1);
+    ensure!(!bench.is_found().await?, "the wake after the command has not had its minute");
+    // Both are of one moment: the deletion counts as no look.
+    ensure!(bench.count("endpoints join endpoint_runtime on deleted_at = looked_at").await? == 1);
+    bench.run("update endpoint_runtime set looked_at = now() - interval '2 min'").await?;
+    bench.run("update endpoints set deleted_at = now() - interval '2 min'").await?;
+    ensure!(bench.is_found().await?, "nobody looked since: its object is there still");
+    let looked = bench.store.look(bench.endpoint, 50, Uuid::new_v4()).await?;
+    ensure!(looked.is_none());
+    let long_ago = "update endpoint_runtime set looked_at = now() - interval '90 s',
+        may_send = false, not_before = now() + interval '1 h'";
+    bench.run(long_ago).await?;
+    ensure!(!bench.is_found().await?, "somebody looked, and nothing waits");
+
+    late.commit().await?;
+    bench.run("update deliveries set created_at = now() - interval '61 s'").await?;
+    ensure!(bench.is_found().await?, "what came late waits for ever");
+    // The expiry would find it too, if nobody else did.
+    bench.run(AGE).await?;
+    bench.run("update endpoints set policy = '{\"expires_after_s\": 3600}'").await?;
+    bench.store.expire_deliveries(None, 10).await?;
+    ensure!(bench.count("finished_deliveries where reason = 'deleted'").await? == 2);
+    ensure!(!bench.is_found().await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_settle_that_must_decide_again_hears_how_the_endpoint_is_dealt_with_now()
 -> anyhow::Result<()> {
     let mut bench = bench("policy", 1).await?;

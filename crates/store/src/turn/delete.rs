@@ -69,18 +69,21 @@ pub(super) async fn erase(
     .bind(endpoint.uuid().to_string())
     .execute(&mut *tx)
     .await?;
-    // The sweeper passes by who may not be sent to; here it must come, for what commits later.
+    // What commits later is due at once, and until somebody looks the object has its state still.
     sqlx::query(
-        "update endpoint_runtime set may_send = true, not_before = null where endpoint_id = $1",
+        "update endpoint_runtime set may_send = true, not_before = null, looked_at = $2
+         where endpoint_id = $1",
     )
     .bind(endpoint.uuid())
+    .bind(now)
     .execute(&mut *tx)
     .await?;
     cancel(tx, endpoint).await?;
     Ok(())
 }
 
-async fn cancel<'e>(
+/// Cancels some of what waits, if the endpoint was deleted; true when there may be more.
+pub(super) async fn cancel<'e>(
     db: impl Executor<'e, Database = Postgres>,
     endpoint: EndpointId,
 ) -> Result<bool, StoreError> {

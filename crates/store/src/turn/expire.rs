@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::command::{append, finish, lock};
+use super::delete::cancel;
 use crate::{Store, StoreError};
 
 /// What one step of the expiry came to.
@@ -35,7 +36,7 @@ enum Ended {
 const CANDIDATES: &str = "
     with limits (endpoint_id, lasts) as (
         select id, make_interval(secs => coalesce((policy ->> 'expires_after_s')::float8, $2))
-        from endpoints where deleted_at is null)
+        from endpoints)
     select d.id, d.endpoint_id, d.created_at
     from deliveries d join limits l using (endpoint_id)
     where d.id > $1
@@ -83,7 +84,12 @@ impl Store {
         waiting_since: OffsetDateTime,
     ) -> Result<Ended, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let Some(locked) = lock(&mut tx, endpoint).await? else { return Ok(Ended::No) };
+        let Some(locked) = lock(&mut tx, endpoint).await? else {
+            // Its endpoint was deleted: it does not expire, it should have been cancelled.
+            cancel(&mut *tx, endpoint).await?;
+            tx.commit().await?;
+            return Ok(Ended::No);
+        };
         let now: OffsetDateTime =
             sqlx::query("select clock_timestamp()").fetch_one(&mut *tx).await?.try_get(0)?;
         let command = Command::Expire { delivery, waiting_since };
