@@ -41,8 +41,10 @@ impl Waker {
         Ok(Self { http, base: url, places: Arc::new(Semaphore::new(AT_ONCE_MAX)) })
     }
 
-    /// Sends a wake and does not wait for what becomes of it.
-    pub(crate) fn wake(&self, endpoint: EndpointId, command: Uuid) {
+    /// Sends a wake and does not wait for what becomes of it. `fence`: the endpoint's, as the
+    /// command saw it under its lock; whatever is told until somebody looks shares one wake. None:
+    /// it was deleted before.
+    pub(crate) fn wake(&self, endpoint: EndpointId, fence: Option<Uuid>) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             tracing::warn!(%endpoint, "too many wakes under way; the sweeper will come by");
             return;
@@ -50,10 +52,11 @@ impl Waker {
         let Ok(url) = self.base.join(&format!("/restate/send/Endpoint/{endpoint}/wake")) else {
             return;
         };
+        let key = fence.map_or_else(|| "deleted".to_owned(), |fence| format!("command-{fence}"));
         let request = self
             .http
             .post(url)
-            .header("idempotency-key", format!("command-{command}"))
+            .header("idempotency-key", key)
             .json(&json!({ "because": "commanded" }));
         tokio::spawn(async move {
             let sent = request.send().await.and_then(reqwest::Response::error_for_status);

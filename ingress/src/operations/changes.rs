@@ -88,17 +88,17 @@ impl Operations {
     ) -> Result<UpdatedEndpoint, Refusal> {
         let address = to.parse()?;
         let parsed = request.parse(&self.policy)?;
-        let updated = self
+        let (updated, fence) = self
             .bounded(async {
                 for _ in 0..ROTATION_TRIES_MAX {
-                    if let Some(replaced) = self.update_once(&address, &parsed).await? {
-                        return self.updated(&address, replaced).await;
+                    if let Some((replaced, fence)) = self.update_once(&address, &parsed).await? {
+                        return Ok((self.updated(&address, replaced).await?, fence));
                     }
                 }
                 Err(Refusal::Busy)
             })
             .await?;
-        self.waker.wake(address.endpoint, address.command_id);
+        self.waker.wake(address.endpoint, Some(fence));
         Ok(updated)
     }
 
@@ -107,7 +107,7 @@ impl Operations {
         &self,
         to: &Address,
         parsed: &Parsed,
-    ) -> Result<Option<Replaced>, Refusal> {
+    ) -> Result<Option<(Replaced, Uuid)>, Refusal> {
         let id = to.endpoint;
         let names = parsed.headers.as_ref().map(CustomHeaders::names);
         let sealed = match &parsed.headers {
@@ -137,7 +137,7 @@ impl Operations {
             changes,
         };
         match self.store.reconfigure(&change).await? {
-            Reconfigured::Done(replaced) => Ok(Some(replaced)),
+            Reconfigured::Done { replaced, fence } => Ok(Some((replaced, fence))),
             Reconfigured::SecretsMoved => Ok(None),
             Reconfigured::NoEndpoint => Err(self.no_endpoint(id).await?),
             Reconfigured::OtherCommand => Err(other_command()),

@@ -121,10 +121,12 @@ impl Operations {
         let order = Order { endpoint, id: command_id, actor: &actor, told };
         let told = &order.told;
         let commanded = self.bounded(async { Ok(self.store.command(&order).await?) }).await?;
-        let obeyed = match commanded {
-            Commanded::Done(obeyed) => obeyed,
+        let (obeyed, fence) = match commanded {
+            Commanded::Done { obeyed, fence } => (obeyed, fence),
             Commanded::Objected(objection) => return Err(Refusal::State(objection.to_string())),
-            Commanded::NoEndpoint if *told == Told::Delete => self.deleted_before(endpoint).await?,
+            Commanded::NoEndpoint if *told == Told::Delete => {
+                (self.deleted_before(endpoint).await?, None)
+            }
             Commanded::NoEndpoint => return Err(self.no_endpoint(endpoint).await?),
             Commanded::NoDelivery => {
                 return Err(Refusal::NotFound(match told {
@@ -136,7 +138,7 @@ impl Operations {
         };
         // What is back in line is announced like what is new; a wake for each step would queue.
         if !is_announced {
-            self.waker.wake(endpoint, command_id);
+            self.waker.wake(endpoint, fence);
         }
         Ok(DoneCommand { command_id, obeyed })
     }

@@ -136,6 +136,26 @@ async fn the_sweeper_comes_for_a_deleted_endpoint_where_something_waits_or_nobod
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_share_their_wake_until_somebody_looks() -> anyhow::Result<()> {
+    let bench = bench("fences", 1).await?;
+    let told = async |id, told| match bench.tell(bench.endpoint, id, told).await? {
+        Commanded::Done { fence, .. } => anyhow::Ok(fence),
+        other => anyhow::bail!("{other:?}"),
+    };
+    let id = Uuid::now_v7();
+    let first = told(id, Told::Pause).await?;
+    ensure!(first.is_some() && told(Uuid::now_v7(), Told::Resume).await? == first);
+    ensure!(told(id, Told::Pause).await? == first, "a repeat too");
+    let (fence, _) = bench.look().await?;
+    // That look may not have seen what is told from here on.
+    ensure!(told(id, Told::Pause).await? == Some(fence));
+    ensure!(told(Uuid::now_v7(), Told::Pause).await? == Some(fence));
+    ensure!(told(Uuid::now_v7(), Told::Delete).await? == Some(fence));
+    ensure!(told(id, Told::Pause).await?.is_none(), "it is no more");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_settle_that_must_decide_again_hears_how_the_endpoint_is_dealt_with_now()
 -> anyhow::Result<()> {
     let mut bench = bench("policy", 1).await?;

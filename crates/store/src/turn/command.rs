@@ -83,7 +83,12 @@ pub struct Obeyed {
 #[expect(clippy::large_enum_variant, reason = "one per command, never kept")]
 pub enum Commanded {
     /// It is done, now or when it was told before.
-    Done(Obeyed),
+    Done {
+        /// What it came to.
+        obeyed: Obeyed,
+        /// The endpoint's fence: the same for all that the next look sees. None: it was deleted.
+        fence: Option<Uuid>,
+    },
     /// It makes no sense where the endpoint stands. Nothing is written.
     Objected(Objection),
     /// There is no such endpoint.
@@ -103,6 +108,8 @@ pub(super) struct Locked {
     pub state: EndpointState,
     pub version: u64,
     pub policy: Policy,
+    /// Unchanged until somebody looks.
+    pub fence: Uuid,
 }
 
 impl Store {
@@ -140,7 +147,8 @@ impl Store {
             if endpoint != order.endpoint.uuid() || !is_same {
                 return Ok(Commanded::OtherCommand);
             }
-            return Ok(Commanded::Done(row.try_get::<Json<Obeyed>, _>("answer")?.0));
+            let obeyed = row.try_get::<Json<Obeyed>, _>("answer")?.0;
+            return Ok(Commanded::Done { obeyed, fence: Some(locked.fence) });
         }
         let now = row.try_get("now")?;
         let Some(step) = prepare(&mut tx, order, now).await? else {
@@ -176,7 +184,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(Commanded::Done(obeyed))
+        Ok(Commanded::Done { obeyed, fence: Some(locked.fence) })
     }
 }
 
@@ -191,7 +199,8 @@ async fn told_before(tx: &mut PgConnection, order: &Order<'_>) -> Result<Command
     .bind(Json(&order.told))
     .fetch_optional(tx)
     .await?;
-    Ok(answer.map_or(Commanded::NoEndpoint, |Json(obeyed)| Commanded::Done(obeyed)))
+    let done = |Json(obeyed)| Commanded::Done { obeyed, fence: None };
+    Ok(answer.map_or(Commanded::NoEndpoint, done))
 }
 
 /// The command as the domain knows it, once its deliveries were put back.
@@ -235,7 +244,7 @@ pub(super) async fn lock(
     endpoint: EndpointId,
 ) -> Result<Option<Locked>, StoreError> {
     let row = sqlx::query(
-        "select r.state, r.version, e.policy, e.ordering
+        "select r.state, r.version, r.fence, e.policy, e.ordering
          from endpoint_runtime r
          join endpoints e on e.id = r.endpoint_id and e.deleted_at is null
          where r.endpoint_id = $1 for update of r for share of e",
@@ -249,6 +258,7 @@ pub(super) async fn lock(
         state: row.try_get::<Json<EndpointState>, _>("state")?.0,
         version: unsigned(row.try_get("version")?),
         policy: policy_of(&row)?,
+        fence: row.try_get("fence")?,
     }))
 }
 

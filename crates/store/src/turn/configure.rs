@@ -81,7 +81,12 @@ pub struct Replaced {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconfigured {
     /// It is done, now or when it was told before.
-    Done(Replaced),
+    Done {
+        /// What it came to.
+        replaced: Replaced,
+        /// The endpoint's fence: the same for all that the next look sees.
+        fence: Uuid,
+    },
     /// There is no such endpoint.
     NoEndpoint,
     /// The id was used for another command.
@@ -137,7 +142,8 @@ impl Store {
             if !is_mine || before != command {
                 return Ok(Reconfigured::OtherCommand);
             }
-            return Ok(Reconfigured::Done(Replaced::of(&row.try_get("answer")?)));
+            let replaced = Replaced::of(&row.try_get("answer")?);
+            return Ok(Reconfigured::Done { replaced, fence: locked.fence });
         }
         let now: OffsetDateTime = row.try_get("now")?;
         let changes = &change.changes;
@@ -170,7 +176,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(Reconfigured::Done(replaced))
+        Ok(Reconfigured::Done { replaced, fence: locked.fence })
     }
 }
 
