@@ -1,11 +1,15 @@
 -- The tables, in the order in which a payment meets them. Constraints are named: the store maps
--- each name to an error of the domain.
+-- each name to an error of the domain. They are exactly as narrow as the domain's types, so that
+-- whatever is written here can also be read and sent; tests hold the two together. Times are
+-- bounded to what a body can carry: four digits of a year, and no infinity.
 
 create table merchants (
     merchant_id text primary key
         constraint merchants_id_form check (merchant_id ~ '^[A-Za-z0-9_-]{1,64}$'),
     name text not null,
     created_at timestamptz not null default now()
+        constraint merchants_created_at_range
+            check (created_at >= '2000-01-01Z' and created_at < '10000-01-01Z')
 );
 
 create table payments (
@@ -13,14 +17,34 @@ create table payments (
     merchant_id text not null
         constraint payments_merchant_exists references merchants,
     amount bigint not null
-        constraint payments_amount_positive check (amount > 0),
+        constraint payments_amount_range check (amount between 1 and 99999999999),
     currency text not null
-        constraint payments_currency_form check (currency ~ '^[A-Z]{3}$'),
+        constraint payments_currency_known
+            check (currency in (
+                'AED', 'AFN', 'ALL', 'AMD', 'AOA', 'ARS', 'AUD', 'AWG', 'AZN', 'BAM', 'BBD',
+                'BDT', 'BGN', 'BHD', 'BIF', 'BMD', 'BND', 'BOB', 'BRL', 'BSD', 'BTN', 'BWP',
+                'BYN', 'BZD', 'CAD', 'CDF', 'CHF', 'CLP', 'CNY', 'COP', 'CRC', 'CUP', 'CVE',
+                'CZK', 'DJF', 'DKK', 'DOP', 'DZD', 'EGP', 'ERN', 'ETB', 'EUR', 'FJD', 'FKP',
+                'GBP', 'GEL', 'GHS', 'GIP', 'GMD', 'GNF', 'GTQ', 'GYD', 'HKD', 'HNL', 'HTG',
+                'HUF', 'IDR', 'ILS', 'INR', 'IQD', 'IRR', 'ISK', 'JMD', 'JOD', 'JPY', 'KES',
+                'KGS', 'KHR', 'KMF', 'KPW', 'KRW', 'KWD', 'KYD', 'KZT', 'LAK', 'LBP', 'LKR',
+                'LRD', 'LSL', 'LYD', 'MAD', 'MDL', 'MGA', 'MKD', 'MMK', 'MNT', 'MOP', 'MRU',
+                'MUR', 'MVR', 'MWK', 'MXN', 'MYR', 'MZN', 'NAD', 'NGN', 'NIO', 'NOK', 'NPR',
+                'NZD', 'OMR', 'PAB', 'PEN', 'PGK', 'PHP', 'PKR', 'PLN', 'PYG', 'QAR', 'RON',
+                'RSD', 'RUB', 'RWF', 'SAR', 'SBD', 'SCR', 'SDG', 'SEK', 'SGD', 'SHP', 'SLE',
+                'SOS', 'SRD', 'SSP', 'STN', 'SVC', 'SYP', 'SZL', 'THB', 'TJS', 'TMT', 'TND',
+                'TOP', 'TRY', 'TTD', 'TWD', 'TZS', 'UAH', 'UGX', 'USD', 'UYU', 'UZS', 'VED',
+                'VES', 'VND', 'VUV', 'WST', 'XAF', 'XCD', 'XCG', 'XOF', 'XPF', 'YER', 'ZAR',
+                'ZMW', 'ZWG')),
     status text not null default 'succeeded'
         constraint payments_status_known
             check (status in ('pending', 'succeeded', 'failed', 'cancelled', 'refunded')),
-    created_at timestamptz not null default now(),
+    created_at timestamptz not null default now()
+        constraint payments_created_at_range
+            check (created_at >= '2000-01-01Z' and created_at < '10000-01-01Z'),
     updated_at timestamptz not null default now()
+        constraint payments_updated_at_range
+            check (updated_at >= '2000-01-01Z' and updated_at < '10000-01-01Z')
 );
 create index payments_by_merchant on payments (merchant_id, id desc);
 
@@ -34,12 +58,15 @@ create table domain_events (
         constraint domain_events_object_length check (length(object_id) between 1 and 256),
     merchant_id text not null,
     -- Larger would be refused by the delivery; so it is refused here, where the caller hears of it.
+    -- A body has 256 KiB, of which its type, its timestamp and what is around them take up to 189.
     payload jsonb
-        constraint domain_events_payload_size check (octet_length(payload::text) <= 262144),
+        constraint domain_events_payload_size check (octet_length(payload::text) <= 261955),
     traceparent text
         constraint domain_events_traceparent_form
             check (traceparent ~ '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
     occurred_at timestamptz not null default clock_timestamp()
+        constraint domain_events_occurred_at_range
+            check (occurred_at >= '2000-01-01Z' and occurred_at < '10000-01-01Z')
 ) partition by range (id);
 create table domain_events_default partition of domain_events default;
 create index domain_events_by_object on domain_events (object_id);
@@ -57,8 +84,12 @@ create table endpoints (
     -- What differs from the domain's defaults; parsed and validated by the domain.
     policy jsonb not null default '{}',
     config_version bigint not null default 1,
-    created_at timestamptz not null default now(),
-    updated_at timestamptz not null default now(),
+    created_at timestamptz not null default now()
+        constraint endpoints_created_at_range
+            check (created_at >= '2000-01-01Z' and created_at < '10000-01-01Z'),
+    updated_at timestamptz not null default now()
+        constraint endpoints_updated_at_range
+            check (updated_at >= '2000-01-01Z' and updated_at < '10000-01-01Z'),
     deleted_at timestamptz
 );
 create index endpoints_by_merchant on endpoints (merchant_id) where deleted_at is null;
@@ -118,17 +149,25 @@ create table deliveries (
     merchant_id text not null,
     event_type text not null,
     object_id text not null,
-    occurred_at timestamptz not null,
+    occurred_at timestamptz not null
+        constraint deliveries_occurred_at_range
+            check (occurred_at >= '2000-01-01Z' and occurred_at < '10000-01-01Z'),
     traceparent text,
     -- The transaction that wrote it, in full: when it has left the snapshot, every reader sees the row.
     xid xid8 not null default pg_current_xact_id(),
-    created_at timestamptz not null default clock_timestamp(),
+    created_at timestamptz not null default clock_timestamp()
+        constraint deliveries_created_at_range
+            check (created_at >= '2000-01-01Z' and created_at < '10000-01-01Z'),
     -- Requests made so far, and how many of them were refusals of this event.
     attempts int not null default 0,
     refusals int not null default 0,
-    first_attempt_at timestamptz,
+    first_attempt_at timestamptz
+        constraint deliveries_first_attempt_at_range
+            check (first_attempt_at >= '2000-01-01Z' and first_attempt_at < '10000-01-01Z'),
     -- Null: in line. Otherwise it stepped aside until then.
-    next_attempt_at timestamptz,
+    next_attempt_at timestamptz
+        constraint deliveries_next_attempt_at_range
+            check (next_attempt_at >= '2000-01-01Z' and next_attempt_at < '10000-01-01Z'),
     poisonous boolean not null default false
 ) with (
     fillfactor = 80,
