@@ -220,7 +220,12 @@ async fn payload(worker: &Worker, delivery: &DueDelivery) -> Result<bytes::Bytes
             sentence: "the event carries no payload and names no payment".to_owned(),
         }),
         Err(error) => {
-            Err(InTheWay { fault: Fault::PayloadUnavailable, sentence: error.to_string() })
+            let fault = if error.is_of_the_row() {
+                Fault::PayloadInvalid
+            } else {
+                Fault::PayloadUnavailable
+            };
+            Err(InTheWay { fault, sentence: error.to_string() })
         }
     }
 }
@@ -228,8 +233,11 @@ async fn payload(worker: &Worker, delivery: &DueDelivery) -> Result<bytes::Bytes
 fn fault_of(error: &PayloadError) -> Fault {
     match error {
         PayloadError::Missing => Fault::PayloadMissing,
+        PayloadError::ObjectUnreadable => Fault::PayloadInvalid,
         PayloadError::TooLarge => Fault::PayloadTooLarge,
-        _ => Fault::PayloadUnavailable,
+        PayloadError::Unavailable(_) | PayloadError::Refused(_) | PayloadError::Unreadable => {
+            Fault::PayloadUnavailable
+        }
     }
 }
 
@@ -279,4 +287,19 @@ fn tell(turn: Turn<'_>, span: &Span, delivery: &DueDelivery, row: &AttemptRow) {
         sentence = row.detail.get("sentence").and_then(serde_json::Value::as_str),
         "an attempt did not deliver"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_payment_that_cannot_be_had_is_of_its_delivery_and_an_outage_of_the_endpoint() {
+        let of_the_endpoint = |error| fault_of(&error).is_of_the_endpoint();
+        for error in [PayloadError::Missing, PayloadError::ObjectUnreadable, PayloadError::TooLarge]
+        {
+            assert!(!of_the_endpoint(error));
+        }
+        assert!(of_the_endpoint(PayloadError::Unreadable));
+    }
 }

@@ -56,6 +56,9 @@ pub enum PayloadError {
     /// The data service answered that there is no such object.
     #[error("the data service has no such object")]
     Missing,
+    /// The data service has the object's row and cannot read it. Of this object alone.
+    #[error("the payment's row cannot be read; the data service's log says why")]
+    ObjectUnreadable,
     /// The payload is over [`Payload::BYTES_MAX`].
     #[error("the payload is larger than {} bytes", Payload::BYTES_MAX)]
     TooLarge,
@@ -75,6 +78,7 @@ impl PayloadError {
     const fn code(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
+            Self::ObjectUnreadable => "payment_unreadable",
             Self::TooLarge => "too_large",
             Self::Unavailable(_) => "unavailable",
             Self::Refused(_) => "refused",
@@ -160,9 +164,12 @@ impl Client {
         let mut response = self.http.get(url).send().await.map_err(PayloadError::Unavailable)?;
         match response.status() {
             StatusCode::OK => {}
-            // Another server's 404 says nothing about a payment; the data service's is JSON.
+            // Another server's 404 or 422 says nothing about a payment; the data service's is JSON.
             StatusCode::NOT_FOUND if is_declared_json(&response) => {
                 return Err(PayloadError::Missing);
+            }
+            StatusCode::UNPROCESSABLE_ENTITY if is_declared_json(&response) => {
+                return Err(PayloadError::ObjectUnreadable);
             }
             status => return Err(PayloadError::Refused(status)),
         }

@@ -1,8 +1,9 @@
 //! `GET /payload/{payment_id}`: one row read, one JSON object written.
 //!
-//! 200 the payment, 400 an id that cannot be one, 404 no such payment, 503 the database is away.
-//! A caller is never told 404 because the database did not answer: a delivery would step aside
-//! for a payment that exists.
+//! 200 the payment, 400 an id that cannot be one, 404 no such payment, 422 a payment whose row
+//! cannot be read, 503 the database is away. A caller is never told 404 or 422 because the
+//! database did not answer: a delivery would step aside for a payment that can be had. Nor is it
+//! told 503 because of one row: the endpoint would stand still behind it.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use domain::PaymentId;
+use domain::{Payment, PaymentId};
 use observability::{Health, metrics};
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
@@ -105,17 +106,22 @@ async fn payload_of(State(store): State<Store>, Path(text): Path<String>) -> Res
             "payment_id: expected pay_ followed by a UUID, or the UUID alone",
         );
     };
-    match tokio::time::timeout(DATABASE_TIMEOUT, store.payment(id)).await {
-        Ok(Ok(Some(payment))) => match json_of(&payment) {
+    tokio::time::timeout(DATABASE_TIMEOUT, store.payment(id))
+        .await
+        .map_or_else(|_| database_away("no answer within 2 s"), |found| answer_of(id, found))
+}
+
+fn answer_of(id: PaymentId, found: Result<Option<Payment>, StoreError>) -> Response {
+    match found {
+        Ok(Some(payment)) => match json_of(&payment) {
             Ok(json) => {
                 (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], json).into_response()
             }
             Err(error) => unreadable(id, &error.to_string()),
         },
-        Ok(Ok(None)) => refusal(StatusCode::NOT_FOUND, &format!("there is no payment {id}")),
-        Ok(Err(StoreError::Unreadable { what, .. })) => unreadable(id, &what),
-        Ok(Err(error)) => database_away(&error.to_string()),
-        Err(_) => database_away("no answer within 2 s"),
+        Ok(None) => refusal(StatusCode::NOT_FOUND, &format!("there is no payment {id}")),
+        Err(error) if error.is_of_the_row() => unreadable(id, &error.to_string()),
+        Err(error) => database_away(&error.to_string()),
     }
 }
 
@@ -138,7 +144,7 @@ fn database_away(reason: &str) -> Response {
 fn unreadable(id: PaymentId, what: &str) -> Response {
     tracing::error!(payment = %id, what, "a payment cannot be read");
     refusal(
-        StatusCode::INTERNAL_SERVER_ERROR,
+        StatusCode::UNPROCESSABLE_ENTITY,
         "the payment's row cannot be read; the data service's log says why",
     )
 }
@@ -190,6 +196,14 @@ mod tests {
         for bad in ["", "pay_", "pay_1", &format!("ep_{UUID}"), &UUID.replace('-', "")] {
             assert_eq!(payment_id(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_is_422_and_one_that_is_not_there_404() {
+        let id = PaymentId::from(uuid::Uuid::nil());
+        let unreadable = StoreError::Unreadable { table: "payments", what: "amount".to_owned() };
+        assert_eq!(answer_of(id, Err(unreadable)).status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(answer_of(id, Ok(None)).status(), StatusCode::NOT_FOUND);
     }
 
     #[tokio::test]

@@ -46,6 +46,15 @@ impl StoreError {
         }
     }
 
+    /// Is it of one row, which holds what cannot be read, so that others can still be had?
+    pub fn is_of_the_row(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable { .. }
+                | Self::Database(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
+        )
+    }
+
     /// Is the database away, or too busy, so that the same may succeed a little later?
     ///
     /// Whether a write took effect is not known then: the connection may have broken after it.
@@ -84,6 +93,10 @@ mod tests {
         assert!(StoreError::from(sqlx::Error::PoolTimedOut).is_away());
         assert!(!StoreError::from(sqlx::Error::RowNotFound).is_away());
         let what = "status".to_owned();
-        assert!(!StoreError::Unreadable { table: "payments", what }.is_away());
+        let unreadable = StoreError::Unreadable { table: "payments", what };
+        assert!(!unreadable.is_away() && unreadable.is_of_the_row());
+        let odd = sqlx::Error::ColumnDecode { index: "0".to_owned(), source: "odd".into() };
+        assert!(StoreError::from(odd).is_of_the_row());
+        assert!(!StoreError::from(sqlx::Error::PoolTimedOut).is_of_the_row());
     }
 }

@@ -54,6 +54,11 @@ async fn missing_refused_and_garbage_are_told_apart() -> anyhow::Result<()> {
         matches!(elsewhere, Err(PayloadError::Refused(StatusCode::NOT_FOUND))),
         "{elsewhere:?}"
     );
+    let unreadable = (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(serde_json::json!({})));
+    let unreadable = client_of_answer(unreadable).await?.payload("x").await;
+    assert!(matches!(unreadable, Err(PayloadError::ObjectUnreadable)), "{unreadable:?}");
+    let elsewhere = client_of_answer(StatusCode::UNPROCESSABLE_ENTITY).await?.payload("x").await;
+    assert!(matches!(elsewhere, Err(PayloadError::Refused(_))), "{elsewhere:?}");
     let away = client_of_answer(StatusCode::SERVICE_UNAVAILABLE).await?.payload("x").await;
     assert!(matches!(away, Err(PayloadError::Refused(status)) if status == 503), "{away:?}");
     for garbage in ["", "<html>", "[1]", r#"{"a":"#] {
