@@ -15,11 +15,12 @@ const REDACTED: &str = "[redacted]";
 /// Shorter values are no credentials, and would turn up by chance.
 const CREDENTIAL_BYTES_MIN: usize = 8;
 
-/// The beginning of `body` as text, without any of `credentials`.
+/// The beginning of `body` as text, without any of `credentials` and of their parts.
 pub(crate) fn excerpt<'a>(body: &[u8], credentials: impl Iterator<Item = &'a str>) -> String {
     let mut text = String::from_utf8_lossy(body).into_owned();
     // Replaced before it is cut, so that half a credential does not stay at the end.
-    for credential in credentials.filter(|text| text.len() >= CREDENTIAL_BYTES_MIN) {
+    let spellings = credentials.flat_map(spellings);
+    for credential in spellings.filter(|text| text.len() >= CREDENTIAL_BYTES_MIN) {
         if text.contains(credential) {
             text = text.replace(credential, REDACTED);
         }
@@ -32,6 +33,13 @@ pub(crate) fn excerpt<'a>(body: &[u8], credentials: impl Iterator<Item = &'a str
         safe.push(character);
     }
     safe
+}
+
+/// A credential as a whole, and what of it is one by itself: a secret's base64 without its prefix,
+/// the parts of a header's value that blanks divide (`Bearer …`).
+fn spellings(credential: &str) -> impl Iterator<Item = &str> {
+    let key = ["whsec_", "whsk_"].into_iter().find_map(|prefix| credential.strip_prefix(prefix));
+    std::iter::once(credential).chain(key).chain(credential.split_ascii_whitespace())
 }
 
 fn is_safe(character: char) -> bool {
@@ -73,6 +81,22 @@ mod tests {
         let body = format!("{}{secret}", "x".repeat(EXCERPT_BYTES_MAX - 10));
         let safe = excerpt(body.as_bytes(), [secret, "x"].into_iter());
         assert!(safe.ends_with("x[redacted]"), "{}", &safe[EXCERPT_BYTES_MAX - 20..]);
+    }
+
+    #[test]
+    fn parts_of_credentials_are_redacted_by_themselves() {
+        let credentials =
+            ["whsec_C2FVsBQIhrscChlQ", "whsk_6Xb6dS1nPOb3", "Bearer hunter2hunter2 v1"];
+        for (body, safe) in [
+            ("key=C2FVsBQIhrscChlQ;", "key=[redacted];"),
+            ("whsec_C2FVsBQIhrscChlQ", "[redacted]"),
+            ("6Xb6dS1nPOb3", "[redacted]"),
+            ("{\"token\":\"hunter2hunter2\"}", "{\"token\":\"[redacted]\"}"),
+            ("Bearer hunter2hunter2 v1", "[redacted]"),
+            ("no Bearer, no v1", "no Bearer, no v1"),
+        ] {
+            assert_eq!(excerpt(body.as_bytes(), credentials.into_iter()), safe);
+        }
     }
 
     proptest! {
