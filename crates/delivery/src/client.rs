@@ -163,7 +163,9 @@ impl Client {
             start_by.saturating_duration_since(Instant::now()).min(PLACE_TIMEOUT)
         });
         let place = tokio::time::timeout(latest, self.0.gate.place(request.endpoint_id)).await;
-        place.ok().flatten().ok_or_else(|| {
+        // A free place is given also to who asks too late: a timeout of nothing polls once.
+        let is_in_time = request.start_by.is_none_or(|start_by| Instant::now() <= start_by);
+        place.ok().flatten().filter(|_| is_in_time).ok_or_else(|| {
             Failure::fault(
                 Fault::Busy,
                 Code::Busy,

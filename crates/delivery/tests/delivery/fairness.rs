@@ -40,6 +40,18 @@ async fn a_thousand_endpoints_that_hang_do_not_slow_one_that_answers() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_comes_too_late_does_not_start_though_a_place_is_free() {
+    let healthy = Receiver::start(script(|talk| answer_all(talk, OK))).await;
+    let client = Client::new(config(NameTable::default(), &[])).expect("a client");
+    let mut late = request(&healthy.url());
+    late.start_by = Some(Instant::now());
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let attempt = client.attempt(&late).await;
+    assert_eq!(attempt.outcome, Outcome::Fault { fault: Fault::Busy });
+    assert_eq!(healthy.connections(), 0);
+}
+
+#[tokio::test]
 async fn who_finds_no_place_in_time_is_told_so_and_nothing_was_sent() {
     let tarpit = Receiver::start(script(|mut talk: Talk| async move { talk.hold().await })).await;
     let options =
