@@ -219,6 +219,8 @@ impl Client {
         if !is_allowed {
             return None;
         }
+        // A fresh one is full, and what its handshakes take counts as well.
+        connection.meter.fill_up();
         let is_ready = tokio::time::timeout(READY_TIMEOUT, connection.is_ready()).await;
         is_ready.unwrap_or(false).then_some(connection)
     }
@@ -237,7 +239,9 @@ impl Client {
         match send(&mut connection, url, request, body, record).await {
             Ok(()) => Ok(connection),
             Err(SendError::Sent(failure)) => Err(failure),
-            Err(SendError::Unsent) => Err(Failure::closed()),
+            Err(SendError::Unsent) => {
+                Err(connection.refused_by_tls().unwrap_or_else(Failure::closed))
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::AbortHandle;
 
+use crate::alert::Alert;
 use crate::dial::Dialled;
 use crate::failure::Failure;
 use crate::limits::{
@@ -29,6 +30,7 @@ pub(crate) struct Connection {
     sender: Sender,
     pub(crate) address: SocketAddr,
     pub(crate) meter: Meter,
+    alert: Alert,
     _tasks: OwnedTasks,
 }
 
@@ -70,7 +72,8 @@ impl Connection {
             });
             Sender::Http1(sender)
         };
-        Ok(Self { sender, address: dialled.address, meter: dialled.meter, _tasks: owned })
+        let Dialled { address, meter, alert, .. } = dialled;
+        Ok(Self { sender, address, meter, alert, _tasks: owned })
     }
 
     pub(crate) fn is_http2(&self) -> bool {
@@ -93,12 +96,16 @@ impl Connection {
         }
     }
 
+    /// What the server said by TLS when it ended the connection, if it did.
+    pub(crate) fn refused_by_tls(&self) -> Option<Failure> {
+        self.alert.get().map(Failure::alert)
+    }
+
     /// Sends one request and waits for the head of its answer.
     pub(crate) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, SendError> {
-        self.meter.fill_up();
         let result = match &mut self.sender {
             Sender::Http1(sender) => sender.try_send_request(request).await,
             Sender::Http2(sender) => sender.try_send_request(request).await,
@@ -109,7 +116,8 @@ impl Connection {
             } else if self.meter.is_used_up() {
                 SendError::Sent(Failure::too_large())
             } else {
-                SendError::Sent(Failure::exchange(error.error()))
+                let refused = self.refused_by_tls();
+                SendError::Sent(refused.unwrap_or_else(|| Failure::exchange(error.error())))
             }
         })?;
         // An answer that switches protocols was not asked for; HTTP/2 has no bound on lines.
@@ -207,5 +215,47 @@ where
 impl Drop for OwnedTasks {
     fn drop(&mut self) {
         self.0.abort_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::attempt::Code;
+    use crate::limits::RECEIVED_BYTES_MAX;
+    use crate::meter::Metered;
+
+    #[tokio::test]
+    async fn what_a_fresh_connection_received_before_its_request_counts() {
+        let (ours, mut theirs) = tokio::io::duplex(2 * RECEIVED_BYTES_MAX);
+        let meter = Meter::full();
+        let mut stream = Metered { inner: ours, meter: meter.clone() };
+        // A handshake that left almost nothing.
+        theirs.write_all(&vec![b'x'; RECEIVED_BYTES_MAX - 10]).await.expect("written");
+        stream.read_exact(&mut vec![0; RECEIVED_BYTES_MAX - 10]).await.expect("read");
+        let dialled = Dialled {
+            stream: Box::new(stream),
+            meter,
+            alert: Alert::default(),
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            is_http2: false,
+        };
+        let mut connection = Connection::open(dialled).await.expect("a connection");
+        let receiver = tokio::spawn(async move {
+            theirs.read_u8().await.expect("a request");
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            theirs.write_all(answer).await.expect("written");
+            theirs
+        });
+        let sent = connection.send(Request::new(Full::default())).await;
+        let failure = match sent {
+            Err(SendError::Sent(failure)) => failure,
+            Err(SendError::Unsent) => panic!("it was not sent"),
+            Ok(response) => panic!("received {response:?}"),
+        };
+        assert_eq!(failure.code, Code::ResponseTooLarge);
+        drop(receiver);
     }
 }

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tracing::Instrument as _;
 
+use crate::alert::{Alert, Heard};
 use crate::attempt::{Code, Split};
 use crate::failure::Failure;
 use crate::limits::{DIALLED_MAX, NEXT_ADDRESS_DELAY};
@@ -45,6 +46,7 @@ pub(crate) struct Dialer {
 pub(crate) struct Dialled {
     pub(crate) stream: Box<dyn Stream>,
     pub(crate) meter: Meter,
+    pub(crate) alert: Alert,
     pub(crate) address: SocketAddr,
     pub(crate) is_http2: bool,
 }
@@ -155,7 +157,8 @@ impl Dialer {
         let meter = Meter::full();
         let tcp = Metered { inner: tcp, meter: meter.clone() };
         if !url.is_https() {
-            return Ok(Dialled { stream: Box::new(tcp), meter, address: peer, is_http2: false });
+            let (stream, alert) = (Box::new(tcp), Alert::default());
+            return Ok(Dialled { stream, meter, alert, address: peer, is_http2: false });
         }
         let name = server_name(url)?;
         let begun = Instant::now();
@@ -166,7 +169,9 @@ impl Dialer {
             Failure::unwell(Unwell::Tls, code, sentence)
         })?;
         let is_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP2);
-        Ok(Dialled { stream: Box::new(tls), meter, address: peer, is_http2 })
+        let alert = Alert::default();
+        let stream = Box::new(Heard { inner: tls, alert: alert.clone() });
+        Ok(Dialled { stream, meter, alert, address: peer, is_http2 })
     }
 }
 

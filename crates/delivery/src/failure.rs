@@ -71,6 +71,15 @@ impl Failure {
         )
     }
 
+    /// The server ended the connection with an alert of TLS.
+    pub(crate) fn alert(alert: rustls::AlertDescription) -> Self {
+        Self::unwell(
+            Unwell::Tls,
+            Code::TlsHandshake,
+            format!("The server refused the connection with the TLS alert {alert:?}."),
+        )
+    }
+
     /// The whole attempt took too long.
     pub(crate) fn timeout(timeout: std::time::Duration) -> Self {
         Self::unwell(

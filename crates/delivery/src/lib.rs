@@ -8,6 +8,7 @@
 //! The way of a request: `client` (the steps and the deadline) → `gate` (a free place) → `pool` or
 //! `dial` (`names`, the guard, `tls`) → `connection` → `message` (signed) → `answer` → `record`.
 
+mod alert;
 mod answer;
 mod attempt;
 mod client;
