@@ -30,6 +30,7 @@ const RESERVED_NAMES: &[&str] = &[
     "http2-settings",
     "keep-alive",
     "max-forwards",
+    "metadata-flavor",
     "origin",
     "pragma",
     "range",
@@ -43,14 +44,24 @@ const RESERVED_NAMES: &[&str] = &[
     "user-agent",
     "via",
     "x-real-ip",
-    "x-http-method-override",
+    "x-method-override",
     "x-original-url",
     "x-rewrite-url",
 ];
 
 /// The same for whole families.
-const RESERVED_PREFIXES: &[&str] =
-    &["content-", "if-", "posthorn-", "proxy-", "sec-", "webhook-", "x-forwarded-", "x-posthorn-"];
+const RESERVED_PREFIXES: &[&str] = &[
+    "content-",
+    "if-",
+    "posthorn-",
+    "proxy-",
+    "sec-",
+    "webhook-",
+    "x-aws-ec2-metadata-token",
+    "x-forwarded-",
+    "x-http-method",
+    "x-posthorn-",
+];
 
 /// Headers that a merchant adds to its requests.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -172,6 +183,12 @@ mod tests {
             "webhook-id",
             "Webhook-Signature",
             "webhook_id",
+            "Metadata-Flavor",
+            "x-aws-ec2-metadata-token",
+            "x-aws-ec2-metadata-token-ttl-seconds",
+            "x-http-method",
+            "x-http-method-override",
+            "x-method-override",
             "Content-Length",
             "content-type",
             "Transfer-Encoding",

@@ -80,7 +80,11 @@ async fn reencrypt(args: &ReencryptArgs) -> anyhow::Result<ExitCode> {
         ring.sealing_key_id()
     );
     if left.is_empty() {
-        println!("Nothing is sealed with another key: the others can be taken out of the ring.");
+        println!(
+            "Nothing is sealed with another key, save the answers that are kept for idempotency \
+             keys: take the others out of the ring in 24 hours. Sooner, a repeat of a call that \
+             made a secret is not shown it again."
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let left = left.first().map(place).context("nothing left")?;
