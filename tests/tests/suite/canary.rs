@@ -80,6 +80,7 @@ async fn a_secret_is_nowhere_and_a_payload_only_in_the_database() -> anyhow::Res
     let event = write_event(&lab.database_url()?, &merchant, &payload).await?;
     let rotate = format!("/v1/endpoints/{endpoint}/rotate-secret");
     let rotated = api.post(&rotate, &json!({})).await?;
+    let refused = refused_event(&lab.database_url()?, &merchant, &payload).await?;
     let webhook = receiver.wait_for(1, SOON).await?.remove(0);
     ensure!(webhook.json()["data"]["note"] == payload.as_str(), "{}", webhook.json());
     ensure!(webhook.header("authorization") == credential);
@@ -115,6 +116,7 @@ async fn a_secret_is_nowhere_and_a_payload_only_in_the_database() -> anyhow::Res
     ensure!(!seen("postgres", &payload)?.is_empty(), "the payload is not even in PostgreSQL");
     ensure!(!seen("kafka", &event)?.is_empty(), "the event is not on Kafka");
     ensure!(!seen("restate", &endpoint)?.is_empty(), "the endpoint is not in Restate");
+    ensure!(!seen("log", &refused)?.is_empty(), "PostgreSQL's refusal is not in its log");
     ensure!(!seen("log", &endpoint)?.is_empty(), "the refusals are not in a log");
     Ok(())
 }
@@ -131,6 +133,27 @@ async fn write_event(url: &str, merchant: &str, payload: &str) -> anyhow::Result
     .fetch_one(&mut db)
     .await?;
     Ok(format!("evt_{id}"))
+}
+
+/// An event with the payload that PostgreSQL refuses, in the statement's text and as its value;
+/// the constraint's name.
+async fn refused_event(url: &str, merchant: &str, payload: &str) -> anyhow::Result<String> {
+    let mut db = PgConnection::connect(url).await?;
+    let note = json!({ "note": payload, "rest": "x".repeat(300_000) });
+    let insert = "insert into domain_events (event_type, object_id, merchant_id, payload)";
+    let bound = sqlx::query(sqlx::AssertSqlSafe(format!("{insert} values ('n', 'n', $1, $2)")))
+        .bind(merchant)
+        .bind(&note);
+    let written = sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "{insert} values ('n', 'n', '{merchant}', '{note}')"
+    )));
+    let refusals = [bound.execute(&mut db).await.err(), written.execute(&mut db).await.err()];
+    let mut name = None;
+    for refused in refusals {
+        let refused = refused.context("an event that is too large was accepted")?;
+        name = refused.as_database_error().and_then(|e| e.constraint()).map(str::to_owned);
+    }
+    name.context("no constraint refused it")
 }
 
 /// Which canaries are in which files under `parts` of the state directory.
