@@ -107,7 +107,7 @@ impl Client {
             Err(failure) => return record.failed(failure),
         };
         let asked = Instant::now();
-        let place = match self.place(request).await {
+        let mut place = match self.place(request).await {
             Ok(place) => place,
             Err(failure) => return record.failed(failure),
         };
@@ -115,7 +115,7 @@ impl Client {
         record.begun = Instant::now();
         let timeout = request.timeout.min(ATTEMPT_TIMEOUT_MAX);
         let exchange = self.exchange(request, &url, &body, &mut record);
-        let result = tokio::time::timeout(timeout, exchange).await;
+        let result = place.hold(tokio::time::timeout(timeout, exchange)).await;
         let attempt = match result {
             Ok(Ok(())) => record.answered(request),
             Ok(Err(failure)) => record.failed(failure),

@@ -3,10 +3,14 @@
 //! All wait in line (first come, first served), with one exception: a quarter of the places is
 //! kept for endpoints whose last attempt was prompt. However many endpoints hang, each for its
 //! whole timeout, those that answer still pass: a prompt attempt gives its place back in
-//! milliseconds, so the kept quarter alone carries thousands a second. An endpoint that begins to
-//! hang loses the privilege after one attempt, and gets it back with the first prompt one.
+//! milliseconds, so the kept quarter alone carries thousands a second. An attempt that outlives
+//! what is prompt takes the privilege from its endpoint at once and gives its kept place back: it
+//! goes on in a common place that is free, or in one of as many again that are for nothing else.
+//! The endpoint gets the privilege back with its first prompt attempt.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +24,8 @@ use crate::limits::{PROMPT, PROMPT_SHARE, REMEMBERED_ENDPOINTS_MAX};
 pub(crate) struct Gate {
     for_all: Arc<Semaphore>,
     for_prompt: Arc<Semaphore>,
+    /// For those that began in a kept place and were not prompt.
+    for_overdue: Arc<Semaphore>,
     per_endpoint: usize,
     endpoints: Mutex<HashMap<EndpointId, Arc<Lane>>>,
 }
@@ -34,7 +40,9 @@ struct Lane {
 pub(crate) struct Place {
     lane: Arc<Lane>,
     _of_endpoint: OwnedSemaphorePermit,
-    _of_all: OwnedSemaphorePermit,
+    of_all: OwnedSemaphorePermit,
+    /// Of a kept place: where its attempt may go on once it is not prompt.
+    elsewhere: Option<[Arc<Semaphore>; 2]>,
 }
 
 impl Gate {
@@ -43,6 +51,7 @@ impl Gate {
         Self {
             for_all: Arc::new(Semaphore::new(places - for_prompt)),
             for_prompt: Arc::new(Semaphore::new(for_prompt)),
+            for_overdue: Arc::new(Semaphore::new(for_prompt)),
             per_endpoint,
             endpoints: Mutex::default(),
         }
@@ -52,16 +61,17 @@ impl Gate {
     pub(crate) async fn place(&self, endpoint_id: EndpointId) -> Option<Place> {
         let lane = self.lane(endpoint_id);
         let of_endpoint = Arc::clone(&lane.places).acquire_owned().await.ok()?;
-        let of_all = if lane.was_prompt.load(Ordering::Relaxed) {
+        let elsewhere = || Some([Arc::clone(&self.for_all), Arc::clone(&self.for_overdue)]);
+        let (of_all, elsewhere) = if lane.was_prompt.load(Ordering::Relaxed) {
             tokio::select! {
                 biased;
-                permit = Arc::clone(&self.for_prompt).acquire_owned() => permit,
-                permit = Arc::clone(&self.for_all).acquire_owned() => permit,
+                permit = Arc::clone(&self.for_prompt).acquire_owned() => (permit, elsewhere()),
+                permit = Arc::clone(&self.for_all).acquire_owned() => (permit, None),
             }
         } else {
-            Arc::clone(&self.for_all).acquire_owned().await
+            (Arc::clone(&self.for_all).acquire_owned().await, None)
         };
-        Some(Place { lane, _of_endpoint: of_endpoint, _of_all: of_all.ok()? })
+        Some(Place { lane, _of_endpoint: of_endpoint, of_all: of_all.ok()?, elsewhere })
     }
 
     fn lane(&self, endpoint_id: EndpointId) -> Arc<Lane> {
@@ -81,6 +91,26 @@ impl Gate {
 }
 
 impl Place {
+    /// Runs `attempt` in this place.
+    pub(crate) async fn hold<F: Future>(&mut self, attempt: F) -> F::Output {
+        let mut attempt = pin!(attempt);
+        tokio::select! {
+            biased;
+            output = &mut attempt => return output,
+            () = tokio::time::sleep(PROMPT) => self.is_overdue(),
+        }
+        attempt.await
+    }
+
+    /// The attempt was not prompt, and is not over.
+    fn is_overdue(&mut self) {
+        self.lane.was_prompt.store(false, Ordering::Relaxed);
+        let places = self.elsewhere.take().into_iter().flatten();
+        if let Some(other) = places.into_iter().find_map(|all| all.try_acquire_owned().ok()) {
+            self.of_all = other;
+        }
+    }
+
     /// The attempt ended after `duration`.
     pub(crate) fn leave(self, duration: Duration) {
         self.lane.was_prompt.store(duration <= PROMPT, Ordering::Relaxed);
@@ -116,6 +146,28 @@ mod tests {
         assert!(place_now(&gate, 1).is_none(), "it hung, so it waits in the common line");
         drop((second, hanging));
         assert!(place_now(&gate, 1).is_some());
+    }
+
+    #[test]
+    fn an_attempt_that_outlives_what_is_prompt_gives_its_kept_place_back_up_to_a_bound() {
+        let gate = Gate::new(8, 8);
+        for n in 1..=5 {
+            place_now(&gate, n).expect("a place").leave(PROMPT / 2);
+        }
+        let common: Vec<Place> =
+            (100..106).map(|n| place_now(&gate, n).expect("a place")).collect();
+        let mut kept: Vec<Place> = (1..=2).map(|n| place_now(&gate, n).expect("kept")).collect();
+        assert!(place_now(&gate, 3).is_none(), "all kept places are taken");
+        kept.iter_mut().for_each(Place::is_overdue);
+        kept.extend((3..=4).map(|n| place_now(&gate, n).expect("a kept place, given back")));
+        assert!(place_now(&gate, 1).is_none(), "it has lost the privilege");
+        kept.iter_mut().for_each(Place::is_overdue);
+        assert!(place_now(&gate, 5).is_none(), "those that are overdue are bounded as well");
+        drop(kept);
+        assert!(place_now(&gate, 5).is_some());
+        drop(common);
+        assert_eq!(gate.for_all.available_permits(), 6);
+        assert_eq!(gate.for_overdue.available_permits(), 2);
     }
 
     #[test]

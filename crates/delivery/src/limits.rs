@@ -62,7 +62,8 @@ pub const CONCURRENT_ATTEMPTS_PER_ENDPOINT: usize = 32;
 /// Largest head of an egress proxy's answer.
 pub const PROXY_HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// Of all places, one in so many is kept for endpoints that answered promptly the last time.
+/// Of all places, one in so many is kept for endpoints that answered promptly the last time; as
+/// many again are added for attempts that began in a kept place and outlived [`PROMPT`].
 pub const PROMPT_SHARE: usize = 4;
 
 /// An answer that took at most this long was prompt.

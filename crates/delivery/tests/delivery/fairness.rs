@@ -39,6 +39,38 @@ async fn a_thousand_endpoints_that_hang_do_not_slow_one_that_answers() {
     hanging.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_that_were_prompt_and_hang_all_at_once_delay_one_that_answers_only_shortly() {
+    let tarpit = Receiver::start(script(|mut talk: Talk| async move { talk.hold().await })).await;
+    let healthy = Receiver::start(script(|talk| answer_all(talk, OK))).await;
+    let options = ClientConfig { concurrent_attempts: 64, ..config(NameTable::default(), &[]) };
+    let client = Client::new(options).expect("a client");
+    let good = request(&healthy.url());
+    assert_eq!(client.attempt(&good).await.outcome.class(), "delivered");
+    for n in 1_000..1_064 {
+        let mut request = request(&healthy.url());
+        request.endpoint_id = endpoint(n);
+        assert_eq!(client.attempt(&request).await.outcome.class(), "delivered");
+    }
+    let hanging: Vec<_> = (1_000..1_064)
+        .map(|n| {
+            let (client, mut request) = (client.clone(), request(&tarpit.url()));
+            request.endpoint_id = endpoint(n);
+            request.timeout = Duration::from_secs(30);
+            tokio::spawn(async move { client.attempt(&request).await })
+        })
+        .collect();
+    while tarpit.connections() < 64 {
+        tokio::task::yield_now().await;
+    }
+    // Every place is taken, the kept ones too, until they are overdue.
+    assert_eq!(client.attempt(&good).await.outcome.class(), "delivered");
+    let begun = Instant::now();
+    assert_eq!(client.attempt(&good).await.outcome.class(), "delivered");
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    hanging.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 #[tokio::test]
 async fn an_attempt_that_comes_too_late_does_not_start_though_a_place_is_free() {
     let healthy = Receiver::start(script(|talk| answer_all(talk, OK))).await;
