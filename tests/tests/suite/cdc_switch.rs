@@ -135,6 +135,8 @@ impl Installation {
             .args(["--restate-admin-url", &at(ports.restate_admin)])
             .args(["--restate-ingress-url", &at(ports.restate_ingress)])
             .args(["--database-url", &self.lab.database_url()?])
+            // As `.posthorn/environment` says it: another choice would be registered anew by `up`.
+            .arg("--restate-is-one-node")
             .envs(
                 ["ADMIN_PASSWORD", "API_TOKEN", "SOURCE_PASSWORD"]
                     .map(|n| (format!("SEQUIN_{n}"), "x")),

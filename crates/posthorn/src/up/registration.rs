@@ -104,7 +104,9 @@ impl Registration {
 
     /// Keeps it true, without end.
     pub(super) async fn keep(&self) -> Infallible {
-        let mut known: Option<Basis> = None;
+        // The first registration was made a moment ago. A switch of producers that begins now must
+        // be seen as one, and not be registered against.
+        let mut known = self.basis().await.ok().map(|(_, basis)| basis);
         let mut said = String::new();
         loop {
             tokio::time::sleep(ROUND).await;
