@@ -7,6 +7,8 @@ export POSTHORN_PARTS_DIR ?= $(CURDIR)/.posthorn/parts
 
 POSTHORN := target/release/posthorn
 ARGS ?=
+# Tests say themselves where their stack is: what `. .posthorn/environment` left in a shell is not it.
+UNSET := env $(shell env | sed -n 's/^\(POSTHORN_[A-Z0-9_]*\)=.*/-u \1/p' | grep -v POSTHORN_PARTS_DIR)
 
 .DEFAULT_GOAL := help
 .PHONY: help up test bench crash-test fuzz simulate jaeger status fmt build prerequisites clean
@@ -24,7 +26,7 @@ test: ## Format, lints, every test on the real parts
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# The end-to-end tests run target/debug/posthorn.
 	cargo build --workspace --locked
-	cargo test --workspace --locked
+	$(UNSET) cargo test --workspace --locked
 
 bench: build ## Load against the `make up` that runs, such as ARGS="--rate 200 --seconds 30"
 	@test -r .posthorn/environment || { echo 'Run make up first, in another terminal.'; exit 1; }

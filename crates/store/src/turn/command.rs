@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::delete::erase;
 use super::look::{policy_of, unsigned};
 use super::redeliver::{Redeliverable, put_back_many, put_back_one};
+use super::unsent::end_unsent;
 use crate::{Store, StoreError};
 
 /// What an operator tells an endpoint.
@@ -274,21 +275,13 @@ pub(super) async fn finish(
     };
     let Disposition::Finish(reason) = disposition else { return Ok(true) };
     let (state, reason) = reason.names();
-    let moved = sqlx::query(
-        "with ended as (
-             delete from deliveries d where d.id = $1 and d.endpoint_id = $2 returning d.*)
-         insert into finished_deliveries (id, sequence, endpoint_id, event_id, merchant_id,
-             event_type, object_id, occurred_at, traceparent, xid, created_at, attempts, refusals,
-             first_attempt_at, poisonous, state, reason)
-         select d.id, d.sequence, d.endpoint_id, d.event_id, d.merchant_id, d.event_type,
-             d.object_id, d.occurred_at, d.traceparent, d.xid, d.created_at, d.attempts,
-             d.refusals, d.first_attempt_at, d.poisonous, $3, $4
-         from ended d",
-    )
-    .bind(delivery.uuid())
-    .bind(endpoint.uuid())
+    let moved = sqlx::query(end_unsent!(
+        "select d.id from deliveries d where d.id = $3 and d.endpoint_id = $4"
+    ))
     .bind(state)
     .bind(reason)
+    .bind(delivery.uuid())
+    .bind(endpoint.uuid())
     .execute(tx)
     .await?;
     Ok(moved.rows_affected() == 1)

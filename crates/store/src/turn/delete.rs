@@ -9,6 +9,7 @@ use domain::endpoint::FinishReason;
 use sqlx::{Executor, PgConnection, Postgres};
 use time::OffsetDateTime;
 
+use super::unsent::end_unsent;
 use crate::{Store, StoreError};
 
 /// How many are cancelled in one statement: some ten milliseconds.
@@ -88,24 +89,15 @@ pub(super) async fn cancel<'e>(
     endpoint: EndpointId,
 ) -> Result<bool, StoreError> {
     let (state, reason) = FinishReason::Deleted.names();
-    let moved = sqlx::query(
-        "with chosen as (
-             select d.id from deliveries d
-             where d.endpoint_id = $1 and exists (
-                 select from endpoints e where e.id = $1 and e.deleted_at is not null)
-             order by d.sequence limit $4),
-         ended as (delete from deliveries d using chosen c where d.id = c.id returning d.*)
-         insert into finished_deliveries (id, sequence, endpoint_id, event_id, merchant_id,
-             event_type, object_id, occurred_at, traceparent, xid, created_at, attempts, refusals,
-             first_attempt_at, poisonous, state, reason)
-         select d.id, d.sequence, d.endpoint_id, d.event_id, d.merchant_id, d.event_type,
-             d.object_id, d.occurred_at, d.traceparent, d.xid, d.created_at, d.attempts,
-             d.refusals, d.first_attempt_at, d.poisonous, $2, $3
-         from ended d",
-    )
-    .bind(endpoint.uuid())
+    let moved = sqlx::query(end_unsent!(
+        "select d.id from deliveries d
+         where d.endpoint_id = $3 and exists (
+             select from endpoints e where e.id = $3 and e.deleted_at is not null)
+         order by d.sequence limit $4"
+    ))
     .bind(state)
     .bind(reason)
+    .bind(endpoint.uuid())
     .bind(AT_ONCE)
     .execute(db)
     .await?;

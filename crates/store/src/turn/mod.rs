@@ -13,6 +13,7 @@ mod payload;
 mod redeliver;
 mod settle;
 mod sweep;
+mod unsent;
 
 pub use command::{Commanded, Obeyed, Order, Told};
 pub use configure::{Changes, NewHeaders, NewSignatures, Reconfiguration, Reconfigured, Replaced};
