@@ -81,6 +81,39 @@ begin
 end
 $$;
 
+-- The last look of a wake, which begins after the one before it was acknowledged: is anything due
+-- that it did not see? It takes no turn and locks nothing, since most often there is nothing; when
+-- there is, a look follows. One row; none when there is no such endpoint or it was deleted.
+create function anything_due(p_endpoint uuid)
+    returns table (asked_at timestamptz, is_due boolean, next_due timestamptz)
+    -- Stable: all of it is read in the snapshot of the statement that calls it.
+    language plpgsql stable
+    set enable_seqscan = off
+    set enable_bitmapscan = off
+    set plan_cache_mode = force_generic_plan
+    as $$
+declare
+    may_send boolean;
+begin
+    asked_at := clock_timestamp();
+    select r.may_send and (r.not_before is null or r.not_before <= asked_at) into may_send
+        from endpoint_runtime r join endpoints e on e.id = r.endpoint_id
+        where r.endpoint_id = p_endpoint and e.deleted_at is null;
+    if not found then
+        return;
+    end if;
+    is_due := false;
+    if may_send then
+        select min(d.next_attempt_at) into next_due from deliveries d
+            where d.endpoint_id = p_endpoint and d.next_attempt_at is not null;
+        is_due := coalesce(next_due <= asked_at, false) or exists (
+            select from deliveries d
+            where d.endpoint_id = p_endpoint and d.next_attempt_at is null);
+    end if;
+    return next;
+end
+$$;
+
 -- Settling an attempt: the attempt, what becomes of the delivery, what happened to the endpoint and
 -- the fold, in one transaction. Answers
 --   settled     all of it is written (or was, by an earlier call with the same attempt);

@@ -11,6 +11,7 @@ mod awaited;
 mod cdc;
 mod config;
 mod figures;
+mod last_look;
 mod object;
 mod persist;
 mod readiness;

@@ -19,6 +19,7 @@ use store::ParkedRecord;
 
 use crate::announcement::{self, Origin};
 use crate::awaited::{self, Arrival, Awaited};
+use crate::last_look;
 use crate::persist::persist;
 use crate::report::{SliceReport, StateView, text_of};
 use crate::slice;
@@ -227,6 +228,7 @@ impl EndpointObject {
         looks: u64,
     ) -> Result<SliceReport, HandlerError> {
         let (mut slices, mut elapsed) = (0, Duration::ZERO);
+        let mut before: Option<SliceReport> = None;
         loop {
             let worker = Arc::clone(&self.worker);
             let invocation = Invocation {
@@ -235,16 +237,23 @@ impl EndpointObject {
                 traceparent: told_by_restate::traceparent(),
             };
             let waited_for = call.waited_for(slices);
+            let emptied = before.take().filter(|before| !before.more);
             let Json(report) = ctx
                 .run(move || async move {
-                    Ok(Json(slice::run(&worker, endpoint, &invocation, waited_for).await?))
+                    let run = match emptied {
+                        Some(before) => {
+                            last_look::run(&worker, endpoint, &invocation, waited_for, before).await
+                        }
+                        None => slice::run(&worker, endpoint, &invocation, waited_for).await,
+                    };
+                    Ok(Json(run?))
                 })
                 .name("slice")
                 .await?;
             slices += 1;
             elapsed += Duration::from_millis(report.took_ms);
             match wake::after_slice(slices, elapsed, report.end()) {
-                Next::LookAgain => {}
+                Next::LookAgain => before = Some(report),
                 Next::End => return Ok(report),
                 Next::HandOver => {
                     // The new counter as key: it merges with what notifies have sent meanwhile.

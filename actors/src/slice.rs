@@ -344,7 +344,7 @@ fn answer_of(settled: &Result<Settled, StoreError>) -> &'static str {
     }
 }
 
-fn elapsed_ms(since: Instant) -> u64 {
+pub(crate) fn elapsed_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -97,6 +97,23 @@ pub enum StackError {
         /// The log's last lines.
         tail: String,
     },
+    /// A process could not listen: somebody was quicker.
+    #[error(
+        "{name} ended before it was ready ({status}): port {port} was free a moment ago and is taken now{by}; stop what listens there and start again, or choose others with --port or --ports auto; log: {}",
+        log.display()
+    )]
+    PortLost {
+        /// The process.
+        name: String,
+        /// How it ended.
+        status: String,
+        /// Its port.
+        port: u16,
+        /// Who has it, if that can be seen.
+        by: String,
+        /// Its log.
+        log: PathBuf,
+    },
     /// A process runs and does not get ready.
     #[error("{name} is not ready after {} s: {why}; log: {}\n{tail}", after.as_secs(), log.display())]
     NotReady {

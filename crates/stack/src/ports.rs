@@ -286,6 +286,12 @@ fn bind(port: u16) -> Option<TcpListener> {
 
 // Somebody who listens on all addresses takes the port on loopback as well, and the other way
 // round: both are tried, since our parts must be alone there.
+/// The first of `ports` on which somebody listens, and who, if that can be seen.
+pub(crate) fn first_taken(ports: &[u16]) -> Option<(u16, String)> {
+    let port = ports.iter().copied().find(|port| !is_free(*port))?;
+    Some((port, listener_of(port)))
+}
+
 fn is_free(port: u16) -> bool {
     bind(port).is_some() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
 }
@@ -308,6 +314,8 @@ fn listener_of(port: u16) -> String {
     let Ok(processes) = std::fs::read_dir("/proc") else { return String::new() };
     processes
         .flatten()
+        // Not `self`, which is one of the numbers.
+        .filter(|process| process.file_name().to_string_lossy().parse::<u32>().is_ok())
         .find_map(|process| {
             let holds = std::fs::read_dir(process.path().join("fd")).ok()?.flatten().any(|fd| {
                 std::fs::read_link(fd.path())

@@ -29,6 +29,9 @@ const USER: &str = "postgres";
 const USERS: [&str; 2] = ["postgres", "nobody"];
 /// Where the data lies when the state directory is closed to that user.
 const ELSEWHERE: &str = "/var/lib/posthorn";
+/// In the state directory: the folder, or the name of the one elsewhere.
+const INSIDE: &str = "postgres";
+const ELSEWHERE_FILE: &str = "postgres-home";
 /// A first start writes a cluster; a later one may have to recover from a crash.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The last part that stops: 15 s are for all of them.
@@ -48,6 +51,16 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// Where a server of this state directory is while it runs, if one was ever started.
+    pub fn data_of(dir: &StateDir) -> PathBuf {
+        let elsewhere = std::fs::read_to_string(dir.path().join(ELSEWHERE_FILE));
+        let home = match elsewhere {
+            Ok(id) => Path::new(ELSEWHERE).join(id.trim()),
+            Err(_) => dir.path().join(INSIDE),
+        };
+        home.join("data")
+    }
+
     /// Looks at what is there: binaries, data, rights. Starts and changes nothing but folders.
     ///
     /// # Errors
@@ -254,7 +267,7 @@ fn find_user() -> Result<User, StackError> {
 
 /// The folder above the data folder; it belongs to the user that PostgreSQL runs as.
 fn home(dir: &StateDir, user: Option<&User>) -> Result<PathBuf, StackError> {
-    let inside = dir.path().join("postgres");
+    let inside = dir.path().join(INSIDE);
     let Some(user) = user else {
         make_folder(&inside)?;
         return Ok(inside);
@@ -264,7 +277,7 @@ fn home(dir: &StateDir, user: Option<&User>) -> Result<PathBuf, StackError> {
     } else {
         // An id of its own, so that a state directory that was removed and made again at the same
         // place does not meet the data of its predecessor.
-        let id = secrets::read_or_draw(&dir.path().join("postgres-home"), secrets::password)?;
+        let id = secrets::read_or_draw(&dir.path().join(ELSEWHERE_FILE), secrets::password)?;
         Path::new(ELSEWHERE).join(id.trim())
     };
     make_folder(&home)?;

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::log_file::{self, LOG_BYTES_MAX, tail};
+use crate::ports::first_taken;
 use crate::{
     Before, Board, Kind, Launch, Probe, Progress, ServiceStatus, StackError, State, leftovers,
 };
@@ -275,11 +276,12 @@ impl Watch {
         if past.first.is_none() {
             return Ok(ended(status, spawned));
         }
-        Err(StackError::Died {
-            name: self.service.name.to_owned(),
-            status: text_of(status),
-            log: self.service.launch.log.clone(),
-            tail: tail(&self.service.launch.log),
+        let (name, status) = (self.service.name.to_owned(), text_of(status));
+        let log = self.service.launch.log.clone();
+        // It has ended, so whoever listens at its place is another.
+        Err(match first_taken(&self.service.ports) {
+            Some((port, by)) => StackError::PortLost { name, status, port, by, log },
+            None => StackError::Died { name, status, tail: tail(&log), log },
         })
     }
 

@@ -15,6 +15,7 @@ mod crash_test;
 mod foreign_cdc;
 mod fronts;
 mod grpc;
+mod ids;
 mod in_between;
 mod kafka_gone;
 mod metrics;

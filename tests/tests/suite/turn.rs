@@ -216,3 +216,39 @@ async fn partitions_are_there_ahead_of_time_and_nothing_lies_in_the_default_ones
     ensure!(bench.store.create_partitions_ahead().await? == 1);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_look_asks_whether_anything_is_due_and_takes_no_turn() -> anyhow::Result<()> {
+    let mut bench = bench("last_look", 1).await?;
+    let (fence, look) = bench.look().await?;
+    let saw = bench.store.last_look(bench.endpoint).await?.context("an endpoint")?;
+    ensure!(saw.is_due && saw.next_due.is_none() && saw.now >= look.now, "{saw:?}");
+    let (row, decision) = attempt(&look.due[0], &look, 200);
+    let settled = bench.settle(fence, &look, &row, &decision).await?;
+    ensure!(matches!(settled, Settled::Done { .. }), "the turn was taken: {settled:?}");
+
+    // After what: is something due, and is there something to come?
+    let steps = [
+        ("select", false, false),
+        (
+            "insert into payments (merchant_id, amount, currency) values ('m', 2, 'USD')",
+            true,
+            false,
+        ),
+        ("update deliveries set next_attempt_at = now() + interval '1 hour'", false, true),
+        ("update deliveries set next_attempt_at = now()", true, true),
+        ("update endpoint_runtime set not_before = now() + interval '1 hour'", false, false),
+        ("update endpoint_runtime set not_before = now()", true, true),
+        ("update endpoint_runtime set may_send = false", false, false),
+        ("update endpoint_runtime set may_send = true", true, true),
+    ];
+    for (step, is_due, is_to_come) in steps {
+        sqlx::query(step).execute(&mut bench.db).await?;
+        let saw = bench.store.last_look(bench.endpoint).await?.context("an endpoint")?;
+        ensure!(saw.is_due == is_due && saw.next_due.is_some() == is_to_come, "{step}: {saw:?}");
+    }
+    sqlx::query("update endpoints set deleted_at = now()").execute(&mut bench.db).await?;
+    ensure!(bench.store.last_look(bench.endpoint).await?.is_none(), "deleted");
+    ensure!(bench.store.last_look(Uuid::now_v7().into()).await?.is_none(), "nobody");
+    Ok(())
+}

@@ -50,7 +50,8 @@ impl Plan {
         dir: StateDir,
     ) -> Result<(Self, Option<TcpListener>), StackError> {
         // An `up` that was killed took its children with it; they may be about to go.
-        for folder in ["postgres/data", "kafka", "restate"] {
+        wait_until_gone(&Postgres::data_of(&dir)).await?;
+        for folder in ["kafka", "restate"] {
             wait_until_gone(&dir.path().join(folder)).await?;
         }
         for role in &ROLES {

@@ -72,7 +72,39 @@ pub struct DueDelivery {
     pub traceparent: Option<String>,
 }
 
+/// What a last look saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastLook {
+    /// PostgreSQL's clock.
+    pub now: OffsetDateTime,
+    /// Something could be sent now: only a look tells what.
+    pub is_due: bool,
+    /// When the next delivery that stepped aside comes back; none when the whole endpoint waits.
+    pub next_due: Option<OffsetDateTime>,
+}
+
 impl Store {
+    /// Is anything due at `endpoint`? Takes no turn.
+    ///
+    /// None when there is no such endpoint, or it was deleted.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn last_look(&self, endpoint: EndpointId) -> Result<Option<LastLook>, StoreError> {
+        sqlx::query("select * from anything_due($1)")
+            .bind(endpoint.uuid())
+            .fetch_optional(&self.pool)
+            .await?
+            .map(|row| {
+                Ok(LastLook {
+                    now: row.try_get("asked_at")?,
+                    is_due: row.try_get("is_due")?,
+                    next_due: row.try_get("next_due")?,
+                })
+            })
+            .transpose()
+    }
+
     /// Takes `endpoint`'s turn with `fence` and reads at most `limit` due deliveries.
     ///
     /// None when there is no such endpoint, or it was deleted.

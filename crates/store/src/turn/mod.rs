@@ -18,7 +18,7 @@ mod unsent;
 pub use command::{Commanded, Obeyed, Order, Told};
 pub use configure::{Changes, NewHeaders, NewSignatures, Reconfiguration, Reconfigured, Replaced};
 pub use expire::Expired;
-pub use look::{DueDelivery, EndpointConfig, LiveSecret, Look};
+pub use look::{DueDelivery, EndpointConfig, LastLook, LiveSecret, Look};
 pub use redeliver::{Ended, Redeliverable};
 pub use settle::{AttemptRow, Settled, Settlement};
 pub use sweep::LeftAlone;
