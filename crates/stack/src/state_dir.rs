@@ -71,9 +71,8 @@ impl StateDir {
     /// # Errors
     /// When there is not.
     pub fn check_room(&self) -> Result<(), StackError> {
-        let room = nix::sys::statvfs::statvfs(&self.path)
+        let free_mib = free_mib(&self.path)
             .map_err(|error| StackError::file("cannot look at", &self.path)(error.into()))?;
-        let free_mib = (room.blocks_available() * room.fragment_size()) >> 20;
         if free_mib < NEEDED_MIB {
             let dir = self.path.clone();
             return Err(StackError::DiskFull { dir, free_mib, needed_mib: NEEDED_MIB });
@@ -157,6 +156,12 @@ fn take_lock(dir: &Path) -> Result<File, StackError> {
     lock.set_len(0).map_err(cannot)?;
     writeln!(lock, "{}", std::process::id()).map_err(cannot)?;
     Ok(lock)
+}
+
+/// What is free for this user where `path` lies, in MiB.
+pub(crate) fn free_mib(path: &Path) -> nix::Result<u64> {
+    let room = nix::sys::statvfs::statvfs(path)?;
+    Ok((room.blocks_available() * room.fragment_size()) >> 20)
 }
 
 #[cfg(test)]

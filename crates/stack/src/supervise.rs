@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::log_file::{self, LOG_BYTES_MAX, tail};
 use crate::ports::first_taken;
+use crate::state_dir::free_mib;
 use crate::{
     Before, Board, Kind, Launch, Probe, Progress, ServiceStatus, StackError, State, leftovers,
 };
@@ -40,6 +41,8 @@ const SAY_AFTER: Duration = Duration::from_secs(10);
 const LOOK_AT_LOG_EVERY: Duration = Duration::from_secs(5);
 /// How long a killed process may take to be gone.
 const KILL_WAIT: Duration = Duration::from_secs(2);
+/// Less than this is free: of that, most likely, a service died.
+const LOW_MIB: u64 = 64;
 
 /// One process to keep running.
 #[derive(Debug, Clone)]
@@ -344,6 +347,15 @@ impl Watch {
         let was_killed = status.starts_with("signal: 9");
         if let Some(last) = log_file::last_line(log).filter(|_| !was_killed || lived < STEADY) {
             text.push_str(&format!("; its log ends: {last}"));
+        }
+        let cwd = &self.service.launch.cwd;
+        if let Ok(free) = free_mib(cwd)
+            && free < LOW_MIB
+        {
+            let place = cwd.display();
+            text.push_str(&format!(
+                "; only {free} MiB are free at {place}: make room, and it goes on"
+            ));
         }
         self.progress.line(self.service.name, &text);
     }

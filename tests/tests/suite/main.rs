@@ -12,6 +12,7 @@ mod changes;
 mod commands;
 mod crash;
 mod crash_test;
+mod disk_full;
 mod foreign_cdc;
 mod fronts;
 mod grpc;
