@@ -4,14 +4,13 @@
 //! way. HTTP/2's errors drop what lies beneath them, so it is heard here, where it comes in.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 
 use rustls::AlertDescription;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The alert that ended a connection, once there is one.
+use crate::watched::Watch;
+
+/// The alert that ended a connection, once there is one. It watches a TLS stream.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Alert(Arc<OnceLock<AlertDescription>>);
 
@@ -22,55 +21,13 @@ impl Alert {
     }
 }
 
-/// A TLS stream whose alerts are noted.
-pub(crate) struct Heard<T> {
-    pub(crate) inner: T,
-    pub(crate) alert: Alert,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Heard<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        ctx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.inner).poll_read(ctx, buf);
-        if let Poll::Ready(Err(error)) = &result
+impl Watch for Alert {
+    fn came(&self, read: Result<usize, &io::Error>) {
+        if let Err(error) = read
             && let Some(rustls::Error::AlertReceived(alert)) =
                 error.get_ref().and_then(|inner| inner.downcast_ref())
         {
-            let _ = self.alert.0.set(*alert);
+            let _ = self.0.set(*alert);
         }
-        result
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        ctx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(ctx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(ctx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(ctx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        ctx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(ctx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
     }
 }

@@ -225,13 +225,13 @@ mod tests {
     use super::*;
     use crate::attempt::Code;
     use crate::limits::RECEIVED_BYTES_MAX;
-    use crate::meter::Metered;
+    use crate::watched::Watched;
 
     #[tokio::test]
     async fn what_a_fresh_connection_received_before_its_request_counts() {
         let (ours, mut theirs) = tokio::io::duplex(2 * RECEIVED_BYTES_MAX);
         let meter = Meter::full();
-        let mut stream = Metered { inner: ours, meter: meter.clone() };
+        let mut stream = Watched { inner: ours, watch: meter.clone() };
         // A handshake that left almost nothing.
         theirs.write_all(&vec![b'x'; RECEIVED_BYTES_MAX - 10]).await.expect("written");
         stream.read_exact(&mut vec![0; RECEIVED_BYTES_MAX - 10]).await.expect("read");

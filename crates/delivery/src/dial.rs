@@ -17,15 +17,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tracing::Instrument as _;
 
-use crate::alert::{Alert, Heard};
+use crate::alert::Alert;
 use crate::attempt::{Code, Split};
 use crate::failure::Failure;
 use crate::limits::{DIALLED_MAX, NEXT_ADDRESS_DELAY};
-use crate::meter::{Meter, Metered};
+use crate::meter::Meter;
 use crate::names::{NameError, Names};
 use crate::proxy::EgressProxy;
 use crate::span;
 use crate::tls::{HTTP2, explain};
+use crate::watched::Watched;
 
 /// A connection's bytes, whatever carries them.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -155,7 +156,7 @@ impl Dialer {
             None => self.judge(&[peer.ip()])?,
         }
         let meter = Meter::full();
-        let tcp = Metered { inner: tcp, meter: meter.clone() };
+        let tcp = Watched { inner: tcp, watch: meter.clone() };
         if !url.is_https() {
             let (stream, alert) = (Box::new(tcp), Alert::default());
             return Ok(Dialled { stream, meter, alert, address: peer, is_http2: false });
@@ -170,7 +171,7 @@ impl Dialer {
         })?;
         let is_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP2);
         let alert = Alert::default();
-        let stream = Box::new(Heard { inner: tls, alert: alert.clone() });
+        let stream = Box::new(Watched { inner: tls, watch: alert.clone() });
         Ok(Dialled { stream, meter, alert, address: peer, is_http2 })
     }
 }

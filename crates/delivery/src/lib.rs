@@ -34,6 +34,7 @@ pub mod sign;
 mod span;
 mod tls;
 pub mod verify;
+mod watched;
 
 pub use attempt::{Attempt, Code, Detail, Split};
 pub use client::{Client, ClientConfig};

@@ -1,18 +1,15 @@
 //! A bound on what one attempt may receive.
 //!
-//! It sits between the socket and everything that parses, TLS included, so that it also ends what
-//! stays within each parser's own bounds and never stops. Filled up again for each attempt on the
-//! connection.
+//! It watches what comes from the socket, below everything that parses, TLS included, so that it
+//! also ends what stays within each parser's own bounds and never stops. Filled up again for each
+//! attempt on the connection.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::limits::RECEIVED_BYTES_MAX;
+use crate::watched::Watch;
 
 /// How many bytes may still be received.
 #[derive(Debug, Clone)]
@@ -34,57 +31,15 @@ impl Meter {
     }
 }
 
-/// A stream that ends in an error once its meter is used up.
-pub(crate) struct Metered<T> {
-    pub(crate) inner: T,
-    pub(crate) meter: Meter,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        ctx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let left = self.meter.0.load(Ordering::Relaxed);
-        if left == 0 {
-            return Poll::Ready(Err(io::Error::other("received more than an attempt may")));
+impl Watch for Meter {
+    fn room(&self) -> io::Result<usize> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Err(io::Error::other("received more than an attempt may")),
+            left => Ok(left),
         }
-        let mut bounded = ReadBuf::new(buf.initialize_unfilled_to(left.min(buf.remaining())));
-        let result = Pin::new(&mut self.inner).poll_read(ctx, &mut bounded);
-        let received = bounded.filled().len();
-        buf.advance(received);
-        self.meter.0.fetch_sub(received, Ordering::Relaxed);
-        result
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        ctx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(ctx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(ctx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(ctx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        ctx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(ctx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+    fn came(&self, read: Result<usize, &io::Error>) {
+        self.0.fetch_sub(read.unwrap_or(0), Ordering::Relaxed);
     }
 }
