@@ -100,6 +100,16 @@ pub(crate) fn explain(error: &std::io::Error) -> (Code, String) {
              missing?"
                 .to_owned()
         }
+        (
+            Code::TlsCertificateInvalid,
+            Some(rustls::Error::InvalidCertificate(
+                CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+                | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+            )),
+        ) => {
+            "The certificate is signed in a way that is not believed any more, such as with SHA-1."
+                .to_owned()
+        }
         (Code::TlsCertificateInvalid, _) => "The certificate is not valid.".to_owned(),
         (_, Some(rustls::Error::AlertReceived(alert))) => {
             format!("The TLS handshake failed: the server sent the alert {alert:?}.")

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 
 use posthorn_delivery::{Client, ClientConfig, NameTable};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CrlDistributionPoint, DnType, IsCa, Issuer, KeyPair,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ResolvesServerCertUsingSni, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use time::{Duration, OffsetDateTime};
 
@@ -32,16 +35,32 @@ impl Authority {
 
     /// A server's side of TLS, valid from and until so many days from now.
     pub(crate) fn server(&self, host: &str, days: (i64, i64), alpn: &[&str]) -> ServerConfig {
-        let (chain, key) = self.identity(host, days);
+        let (chain, key) = self.identity(host, days, None);
         let mut config =
             versions().with_no_client_auth().with_single_cert(chain, key).expect("a server");
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config
     }
 
+    /// One that speaks only to who names it, as the first thing said (SNI).
+    pub(crate) fn server_that_must_be_named(&self) -> ServerConfig {
+        let (chain, key) = self.identity(HOST, (-1, 1), None);
+        let provider = rustls::crypto::ring::default_provider();
+        let key = CertifiedKey::from_der(chain, key, &provider).expect("a key");
+        let mut names = ResolvesServerCertUsingSni::new();
+        names.add(HOST, key).expect("a name");
+        versions().with_no_client_auth().with_cert_resolver(Arc::new(names))
+    }
+
+    /// One whose certificate says where the list of revoked ones is.
+    pub(crate) fn server_with_revocations_at(&self, url: &str) -> ServerConfig {
+        let (chain, key) = self.identity(HOST, (-1, 1), Some(url));
+        versions().with_no_client_auth().with_single_cert(chain, key).expect("a server")
+    }
+
     /// One that wants a certificate of who calls.
     pub(crate) fn server_that_asks_who_calls(&self) -> ServerConfig {
-        let (chain, key) = self.identity(HOST, (-1, 1));
+        let (chain, key) = self.identity(HOST, (-1, 1), None);
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("an authority");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -56,11 +75,16 @@ impl Authority {
         &self,
         host: &str,
         days: (i64, i64),
+        revocations: Option<&str>,
     ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![host.to_owned()]).expect("parameters");
         params.not_before = OffsetDateTime::now_utc() + Duration::days(days.0);
         params.not_after = OffsetDateTime::now_utc() + Duration::days(days.1);
+        params.crl_distribution_points = revocations
+            .map(|url| CrlDistributionPoint { uris: vec![url.to_owned()] })
+            .into_iter()
+            .collect();
         let certificate = params.signed_by(&key, &self.issuer).expect("signed").der().clone();
         (vec![certificate], PrivateKeyDer::try_from(key.serialize_der()).expect("a key"))
     }
@@ -75,7 +99,7 @@ pub(crate) fn self_signed() -> ServerConfig {
     versions().with_no_client_auth().with_single_cert(vec![certificate], key).expect("a server")
 }
 
-fn versions() -> rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier> {
+pub(crate) fn versions() -> rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -61,23 +61,26 @@ pub(crate) struct Talk {
 impl Receiver {
     /// Every connection gets the same script.
     pub(crate) async fn start(script: Script) -> Self {
-        Self::start_with(script, None).await
+        Self::start_with(script, None, None).await
     }
 
     /// The same behind TLS.
     pub(crate) async fn start_tls(script: Script, acceptor: TlsAcceptor) -> Self {
-        Self::start_with(script, Some(acceptor)).await
+        Self::start_with(script, Some(acceptor.clone()), Some(acceptor)).await
     }
 
     /// The first connection gets the script, all others are answered 200.
     pub(crate) async fn hostile_once(hostile: Script) -> Self {
-        Self::start(script(move |talk: Talk| {
-            let hostile = Arc::clone(&hostile);
-            async move {
-                if talk.number == 0 { hostile(talk).await } else { answer_all(talk, OK).await }
-            }
-        }))
-        .await
+        Self::start_with(only_first(hostile), None, None).await
+    }
+
+    /// The same with TLS by `then` from the second connection on; the first has `first`, or none.
+    pub(crate) async fn hostile_once_tls(
+        hostile: Script,
+        first: Option<TlsAcceptor>,
+        then: TlsAcceptor,
+    ) -> Self {
+        Self::start_with(only_first(hostile), first, Some(then)).await
     }
 
     /// A proxy that answers each CONNECT with `answer`, and a merchant behind TLS at the other end.
@@ -117,7 +120,11 @@ impl Receiver {
         self.counts.asked.lock().expect("a lock").clone()
     }
 
-    async fn start_with(script: Script, acceptor: Option<TlsAcceptor>) -> Self {
+    async fn start_with(
+        script: Script,
+        first: Option<TlsAcceptor>,
+        then: Option<TlsAcceptor>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let counts = Arc::new(Counts::default());
@@ -126,7 +133,7 @@ impl Receiver {
             while let Ok((tcp, _)) = listener.accept().await {
                 let number = counts.connections.fetch_add(1, Ordering::SeqCst);
                 let (script, counts) = (Arc::clone(&script), Arc::clone(&counts));
-                let acceptor = acceptor.clone();
+                let acceptor = if number == 0 { first.clone() } else { then.clone() };
                 tokio::spawn(async move {
                     let wire: Box<dyn Wire> = match acceptor {
                         None => Box::new(tcp),
@@ -159,6 +166,14 @@ impl Receiver {
     }
 }
 
+/// Hostile on the first connection, good on all others.
+fn only_first(hostile: Script) -> Script {
+    script(move |talk: Talk| {
+        let hostile = Arc::clone(&hostile);
+        async move { if talk.number == 0 { hostile(talk).await } else { answer_all(talk, OK).await } }
+    })
+}
+
 /// An answer that every merchant could give.
 pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -172,12 +187,18 @@ pub(crate) async fn answer_all(mut talk: Talk, answer: &[u8]) {
 }
 
 impl Talk {
-    /// Reads one whole request; `None` when the connection ends before.
-    pub(crate) async fn read_request(&mut self) -> Option<Seen> {
+    /// Reads the head of a request and leaves its body; `None` when the connection ends before.
+    pub(crate) async fn read_head(&mut self) -> Option<Vec<u8>> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(self.wire.read_u8().await.ok()?);
         }
+        Some(head)
+    }
+
+    /// Reads one whole request; `None` when the connection ends before.
+    pub(crate) async fn read_request(&mut self) -> Option<Seen> {
+        let head = self.read_head().await?;
         let head = String::from_utf8(head).expect("a head is ASCII");
         let mut lines = head.lines();
         let request_line = lines.next().expect("a request line").to_owned();

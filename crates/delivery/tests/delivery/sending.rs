@@ -65,6 +65,7 @@ async fn a_merchants_headers_arrive_and_ours_stay_ours() {
     let seen = receiver.seen().remove(0);
     assert_eq!(seen.headers["authorization"], "Bearer hunter2hunter2");
     assert_eq!(seen.headers["traceparent"], request.traceparent.as_deref().expect("set"));
+    assert!(!seen.headers.contains_key("tracestate"), "what is not meant for a merchant");
     assert!(
         CustomHeaders::from_map(&BTreeMap::from([("webhook-signature".into(), "x".into())]))
             .is_err()

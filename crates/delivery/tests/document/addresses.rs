@@ -145,6 +145,9 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
         Outcome::Delivered { status } => format!("delivered {status}"),
         Outcome::Refused { status } => format!("refused {status}"),
         Outcome::Gone => "gone".to_owned(),
+        Outcome::Unwell { cause: Unwell::Status(status), retry_after: Some(wait) } => {
+            format!("unwell {status}, asks for {} s", wait.as_secs())
+        }
         Outcome::Unwell { cause: Unwell::Status(status), .. } => format!("unwell {status}"),
         Outcome::Unwell { cause, .. } => format!("unwell, {}", cause.code()),
         Outcome::Fault { fault } => format!("ours, {}", fault.code()),

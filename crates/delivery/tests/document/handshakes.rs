@@ -1,14 +1,32 @@
-//! Receivers with which no TLS comes about, or none that may be trusted: nothing is sent to them.
+//! Receivers with which no TLS comes about, or none that may be trusted, and some that may be.
 
 use std::sync::Arc;
 
+use posthorn_delivery::{Client, ClientConfig};
 use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use crate::authority::{Authority, HOST, client_trusting, self_signed};
-use crate::hostile::write_row;
+use crate::authority::{Authority, HOST, config_trusting, self_signed, versions};
+use crate::field::{Case, Field};
 use crate::receiver::{OK, Receiver, Script, Talk, answer_all, script};
-use crate::setup::request;
+use crate::setup::{request, table};
+
+/// An authority, and a certificate that it signed with SHA-1, until 2126. Nothing that the tests
+/// stand on can make one any more:
+///
+/// ```text
+/// openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj '/CN=of old' \
+///     -keyout of-old.key -out of-old.pem
+/// openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj / -keyout sha1.key -out sha1.csr \
+///     -addext subjectAltName=DNS:merchant.example
+/// openssl x509 -req -sha1 -days 36500 -copy_extensions copy -in sha1.csr -CA of-old.pem -CAkey of-old.key \
+///     -out sha1.pem
+/// ```
+const OF_OLD: &[u8] = include_bytes!("../data/of-old.pem");
+const SHA1: &[u8] = include_bytes!("../data/sha1.pem");
+const SHA1_KEY: &[u8] = include_bytes!("../data/sha1.key");
 
 /// Waits for the client's hello and answers these bytes.
 fn answers_hello(bytes: Vec<u8>) -> Script {
@@ -22,6 +40,14 @@ fn answers_hello(bytes: Vec<u8>) -> Script {
     })
 }
 
+fn holds() -> Script {
+    script(|mut talk: Talk| async move { talk.hold().await })
+}
+
+fn answers_well() -> Script {
+    script(|talk| answer_all(talk, OK))
+}
+
 /// A server's hello that chooses this version and a cipher of its time.
 fn hello(minor: u8) -> Vec<u8> {
     let body = [&[3, minor][..], &[7; 32], &[0, 0xc0, 0x13, 0]].concat();
@@ -32,6 +58,7 @@ fn hello(minor: u8) -> Vec<u8> {
 
 fn without_certificates() -> Vec<(&'static str, Script)> {
     vec![
+        ("accepts and never speaks TLS", holds()),
         ("chooses TLS 1.0", answers_hello(hello(1))),
         ("chooses TLS 1.1", answers_hello(hello(2))),
         ("knows no TLS as new as ours, and says so", answers_hello(vec![21, 3, 1, 0, 2, 2, 70])),
@@ -43,6 +70,7 @@ fn without_certificates() -> Vec<(&'static str, Script)> {
 }
 
 fn with_certificates(ours: &Authority) -> Vec<(&'static str, ServerConfig)> {
+    let stranger = Authority::named("a stranger");
     vec![
         ("has a certificate that has expired", ours.server(HOST, (-2, -1), &[])),
         ("has a certificate that is not valid yet", ours.server(HOST, (1, 2), &[])),
@@ -50,34 +78,68 @@ fn with_certificates(ours: &Authority) -> Vec<(&'static str, ServerConfig)> {
         ("has a certificate that it signed itself", self_signed()),
         (
             "has a certificate of an authority that nobody knows",
-            Authority::named("a stranger").server(HOST, (-1, 1), &[]),
+            stranger.server(HOST, (-1, 1), &[]),
         ),
+        ("has a certificate that is signed with SHA-1", signed_with_sha1()),
+        // In TLS 1.3 it says so only after the request is on its way; nobody there has read it.
+        ("demands a certificate of ours", ours.server_that_asks_who_calls()),
+        ("speaks TLS only to who names it (SNI)", ours.server_that_must_be_named()),
     ]
 }
 
-pub(crate) async fn receivers(table: &mut String) {
+fn signed_with_sha1() -> ServerConfig {
+    let chain = vec![CertificateDer::from_pem_slice(SHA1).expect("a certificate")];
+    let key = PrivateKeyDer::from_pem_slice(SHA1_KEY).expect("a key");
+    versions().with_no_client_auth().with_single_cert(chain, key).expect("a server")
+}
+
+/// Each is hostile on its first connection, and on the next ones has a certificate that is good.
+pub(crate) fn receivers(field: &mut Field) {
     let ours = Authority::named("ours");
+    let good = acceptor(ours.server(HOST, (-1, 1), &[]));
+    let mut run = |what: &str, hostile: Script, first: Option<TlsAcceptor>| {
+        let receiver = Receiver::hostile_once_tls(hostile, first, good.clone());
+        let receiver = field.there(receiver);
+        let port = receiver.address.port();
+        let client = field.here(async { client(&ours, port) });
+        let request = &request(&format!("https://{HOST}:{port}/hook"));
+        field.run(&Case {
+            what,
+            client: &client,
+            receiver: &receiver,
+            request,
+            good_ones_before: 0,
+        });
+    };
     for (what, hostile) in without_certificates() {
-        let receiver = Receiver::start(hostile).await;
-        row(table, what, &receiver, &ours).await;
+        run(what, hostile, None);
     }
     for (what, server) in with_certificates(&ours) {
-        row(table, what, &start_tls(server).await, &ours).await;
+        run(what, answers_well(), Some(acceptor(server)));
     }
-    // In TLS 1.3 it says so only after the request is on its way; nobody there has read it.
-    let asks = start_tls(ours.server_that_asks_who_calls()).await;
-    row(table, "demands a certificate of ours", &asks, &ours).await;
+    run("speaks TLS and never answers", holds(), Some(good.clone()));
+    nobody_asks_for_revocations(field, &ours);
 }
 
-async fn start_tls(server: ServerConfig) -> Receiver {
-    let acceptor = TlsAcceptor::from(Arc::new(server));
-    Receiver::start_tls(script(|talk| answer_all(talk, OK)), acceptor).await
-}
-
-async fn row(table: &mut String, what: &str, receiver: &Receiver, ours: &Authority) {
+fn nobody_asks_for_revocations(field: &mut Field, ours: &Authority) {
+    let list = field.there(Receiver::start(answers_well()));
+    let server = acceptor(ours.server_with_revocations_at(&list.url()));
+    let receiver = field.there(Receiver::start_tls(answers_well(), server));
     let port = receiver.address.port();
-    let client = client_trusting(ours, port);
-    let attempt = client.attempt(&request(&format!("https://{HOST}:{port}/hook"))).await;
-    assert_eq!(receiver.seen().len(), 0, "{what}");
-    write_row(table, what, &attempt);
+    let client = field.here(async { client(ours, port) });
+    let request = &request(&format!("https://{HOST}:{port}/hook"));
+    let what = "has a certificate that was revoked: nobody asks";
+    field.run(&Case { what, client: &client, receiver: &receiver, request, good_ones_before: 0 });
+    assert_eq!(list.connections(), 0, "a certificate makes nobody call where it says");
+}
+
+fn acceptor(server: ServerConfig) -> TlsAcceptor {
+    TlsAcceptor::from(Arc::new(server))
+}
+
+/// Trusts `ours`, and the one that signs with SHA-1.
+fn client(ours: &Authority, port: u16) -> Client {
+    let mut config: ClientConfig = config_trusting(ours, table(HOST, &[&["127.0.0.1"]]), port);
+    config.extra_authorities.push(CertificateDer::from_pem_slice(OF_OLD).expect("a certificate"));
+    Client::new(config).expect("a client")
 }

@@ -1,22 +1,46 @@
-//! Hostile receivers: how each attempt ended, what ended it, and that the next event flows.
+//! Hostile receivers on plain connections: those that never end, flood, break off, or are no HTTP.
 
-use std::fmt::Write as _;
-use std::time::Duration;
+use posthorn_delivery::Request;
 
-use domain::Outcome;
-use posthorn_delivery::{Attempt, Code};
-
-use crate::addresses::outcome;
-use crate::memory::Since;
+use crate::field::{Case, Field};
 use crate::receiver::{OK, Receiver, Script, Talk, answer_all, script};
-use crate::setup::{SLACK, TIMEOUT, client, request};
+use crate::setup::{TIMEOUT, client, request};
+use crate::{answers_of_all_kinds, crowd, handshakes};
 
-/// More than this and an attempt costs memory that a receiver chooses. It counts the receiver too,
-/// which runs in the same process.
-const PEAK_KIB_MAX: u64 = 4 * 1024;
+/// A receiver, and what of the attempt is not as it always is.
+pub(crate) struct Hostile {
+    what: &'static str,
+    script: Script,
+    is_large: bool,
+    good_ones_before: usize,
+}
+
+pub(crate) fn one(what: &'static str, script: Script) -> Hostile {
+    Hostile { what, script, is_large: false, good_ones_before: 0 }
+}
+
+impl Hostile {
+    /// The request is too large for the buffers between client and receiver.
+    fn large(self) -> Self {
+        Self { is_large: true, ..self }
+    }
+
+    /// The connection answered once before.
+    fn on_its_second_request(self) -> Self {
+        Self { good_ones_before: 1, ..self }
+    }
+
+    fn request(&self, url: &str) -> Request {
+        let mut request = request(url);
+        if self.is_large {
+            request.data = format!("\"{}\"", "x".repeat(250 * 1024)).into();
+        }
+        request
+    }
+}
 
 /// Reads the request, writes these bytes, and goes on as if it were good.
-fn answers(bytes: impl Into<Vec<u8>>) -> Script {
+pub(crate) fn answers(bytes: impl Into<Vec<u8>>) -> Script {
     let bytes = bytes.into();
     script(move |mut talk: Talk| {
         let bytes = bytes.clone();
@@ -32,6 +56,14 @@ fn answers(bytes: impl Into<Vec<u8>>) -> Script {
 fn breaks_off(bytes: &'static [u8]) -> Script {
     script(move |mut talk: Talk| async move {
         talk.read_request().await;
+        talk.write(bytes).await;
+    })
+}
+
+/// The same with the request unread, for which the kernel resets the connection.
+fn resets(bytes: &'static [u8]) -> Script {
+    script(move |mut talk: Talk| async move {
+        talk.read_some(10).await;
         talk.write(bytes).await;
     })
 }
@@ -63,155 +95,140 @@ fn head_of(lines: usize, value: usize) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{lines}\r\n").into_bytes()
 }
 
-fn status(line: &str, more: &str) -> Script {
-    answers(format!("HTTP/1.1 {line}\r\n{more}\r\n"))
-}
-
 const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
 
-fn silent_ones() -> Vec<(&'static str, Script)> {
+fn slow_ones() -> Vec<Hostile> {
+    let byte_by_byte = script(|mut talk: Talk| async move {
+        loop {
+            talk.read_some(1).await;
+            tokio::time::sleep(TIMEOUT / 4).await;
+        }
+    });
+    let late = script(|mut talk: Talk| async move {
+        talk.read_request().await;
+        tokio::time::sleep(TIMEOUT + TIMEOUT / 8).await;
+        talk.write(b"HTTP/1.1 500 Late\r\ncontent-length: 4\r\n\r\nlate").await;
+        talk.hold().await;
+    });
     vec![
-        ("never answers", answers("")),
-        ("drips its head, a byte at a time", drips(b"", b"HTTP/1.1 200 OK\r\nx: ")),
-        (
-            "takes the request a byte at a time",
-            script(|mut talk: Talk| async move {
-                loop {
-                    talk.read_some(1).await;
-                    tokio::time::sleep(TIMEOUT / 4).await;
-                }
-            }),
-        ),
-        (
+        one("never answers", answers("")),
+        one("drips its head, a byte at a time", drips(b"", b"HTTP/1.1 200 OK\r\nx: ")),
+        one("takes the request a byte at a time", byte_by_byte).large(),
+        one("answers when the time is over, on the same connection", late),
+        one(
             "drips its body, after a good head",
             drips(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", b"x"),
         ),
-        (
-            "sends a body without end, at full speed",
-            floods(CHUNKED, [b"1000\r\n", &[b'x'; 4096][..], b"\r\n"].concat()),
-        ),
-        (
-            "promises 10 GB",
-            floods(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n", vec![b'x'; 4096]),
-        ),
-        ("sends chunk extensions without end", floods(CHUNKED, vec![b';'; 4096])),
     ]
 }
 
-fn loud_ones() -> Vec<(&'static str, Script)> {
+fn endless_ones() -> Vec<Hostile> {
     let interim = |line: &str| floods(b"", format!("HTTP/1.1 {line}\r\n\r\n").repeat(64).into());
+    let chunk = [b"1000\r\n", &[b'x'; 4096][..], b"\r\n"].concat();
+    let promised = b"HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n";
+    let trailer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n";
     vec![
-        ("floods with 100 Continue", interim("100 Continue")),
-        ("floods with 103 Early Hints", interim("103 Early Hints")),
-        ("sends 101 header lines", answers(head_of(101, 1))),
-        ("sends a header of 1 MB", answers(head_of(1, 1_000_000))),
-        ("sends 450 KB of headers", answers(head_of(90, 5_000))),
-        ("sends a header line without end", floods(b"HTTP/1.1 200 OK\r\nx: ", vec![b'v'; 4096])),
-        ("switches protocols unasked", status("101 Switching Protocols", "upgrade: x\r\nconnection: upgrade\r\n")),
-        ("answers with HTTP/0.9 text", answers("<html>hello</html>\r\n\r\n")),
-        ("is an SSH server", answers("SSH-2.0-OpenSSH_9.6\r\n")),
-        ("is a mail server", answers("220 mail.example ESMTP\r\n")),
-        ("speaks HTTP/2 on HTTP/1.1", answers(*b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64\x00\x04\x40\x00\x00\x00")),
-        ("sends random bytes", answers(*b"\xde\xad\xbe\xef\r\n\r\n")),
-        ("has the status 2OO", status("2OO OK", "")),
-        ("has the status 000", status("000 None", "")),
-        ("has the status 999", status("999 Odd", "content-length: 0\r\n")),
-        ("has two lengths", status("200 OK", "content-length: 1\r\ncontent-length: 2\r\n")),
-        ("has a negative length", status("200 OK", "content-length: -1\r\n")),
+        one("sends a body without end, at full speed", floods(CHUNKED, chunk)),
+        one("promises 10 GB", floods(promised, vec![b'x'; 4096])),
+        one(
+            "sends chunks of a byte without end",
+            floods(CHUNKED, b"1;padding-padding\r\nx\r\n".repeat(200)),
+        ),
+        one("sends chunk extensions without end", floods(CHUNKED, vec![b';'; 4096])),
+        one("sends a trailer without end", floods(trailer, b"x: yyyyyyyyyyyy\r\n".repeat(200))),
+        one("floods with 100 Continue", interim("100 Continue")),
+        one("floods with 102 Processing", interim("102 Processing")),
+        one("floods with 103 Early Hints", interim("103 Early Hints")),
+        one("sends 101 header lines", answers(head_of(101, 1))),
+        one("sends a header of 1 MB", answers(head_of(1, 1_000_000))),
+        one("sends 450 KB of headers", answers(head_of(90, 5_000))),
+        one("sends a header line without end", floods(b"HTTP/1.1 200 OK\r\nx: ", vec![b'v'; 4096])),
     ]
 }
 
-fn broken_ones() -> Vec<(&'static str, Script)> {
+fn ones_that_speak_otherwise() -> Vec<Hostile> {
+    const PREFACE: &[u8] =
+        b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64\x00\x04\x40\x00\x00\x00";
+    let head = |lines: &str| answers(format!("HTTP/1.1 {lines}\r\n\r\n"));
     vec![
-        ("hangs up before its head", breaks_off(b"")),
-        ("hangs up in its head", breaks_off(b"HTTP/1.1 200 OK\r\ncontent-le")),
-        (
-            "hangs up in its body, after a good head",
-            breaks_off(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"),
+        one(
+            "switches protocols unasked",
+            head("101 Switching\r\nupgrade: x\r\nconnection: upgrade"),
         ),
-        (
-            "resets the connection while the request is sent",
-            script(|mut talk: Talk| async move { talk.read_some(10).await }),
+        one("answers with HTTP/0.9 text", answers("<html>hello</html>\r\n\r\n")),
+        one("is an SSH server", answers("SSH-2.0-OpenSSH_9.6\r\n")),
+        one("is a mail server", answers("220 mail.example ESMTP\r\n")),
+        one("speaks HTTP/2 on HTTP/1.1", answers(PREFACE)),
+        one("sends random bytes", answers(*b"\xde\xad\xbe\xef\r\n\r\n")),
+        one("has the status 2OO", head("2OO OK")),
+        one("has the status 000", head("000 None")),
+        one("has the status 99", head("99 Low")),
+        one("has the status 999", head("999 Odd\r\ncontent-length: 0")),
+        one(
+            "gives no reason beside its status",
+            answers("HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n"),
         ),
-        (
-            "answers 413 before it has read the request",
-            script(|mut talk: Talk| async move {
-                talk.read_some(10).await;
-                talk.write(b"HTTP/1.1 413 Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-                    .await;
-                talk.hold().await;
-            }),
+        one("has two lengths", head("200 OK\r\ncontent-length: 1\r\ncontent-length: 2")),
+        one("has a negative length", head("200 OK\r\ncontent-length: -1")),
+        one(
+            "has a length and chunks, and a second answer behind them",
+            head(
+                "200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
+                 HTTP/1.1 500 Smuggled\r\ncontent-length: 0",
+            ),
         ),
-        (
-            "redirects to a metadata service",
-            status("307 Go", "location: http://169.254.169.254/\r\ncontent-length: 0\r\n"),
-        ),
-        ("redirects to itself", status("308 Go", "location: /hook\r\ncontent-length: 0\r\n")),
-        ("sends gzip unasked", answers(gzip())),
-        (
-            "sends NUL, escapes and no UTF-8",
-            answers(*b"HTTP/1.1 500 Oh\r\ncontent-length: 9\r\n\r\n\x00\x1b[2J\xff\r\nx"),
-        ),
-        ("sends 204 with a body", answers("HTTP/1.1 204 No\r\ncontent-length: 5\r\n\r\nhello")),
-        ("says that it is gone", status("410 Gone", "content-length: 0\r\n")),
-        (
-            "asks to come back in a thousand years",
-            status("429 Slow", "retry-after: 31536000000\r\ncontent-length: 0\r\n"),
-        ),
+        one("has a chunk whose size is no number", answers([CHUNKED, b"zz\r\n"].concat())),
     ]
 }
 
-fn gzip() -> Vec<u8> {
-    let head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 64\r\n\r\n";
-    [&head[..], &[0x1f, 0x8b, 8, 0][..], &[0; 60][..]].concat()
+fn broken_ones() -> Vec<Hostile> {
+    const HALF_A_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-le";
+    const HALF_A_BODY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
+    let reads_the_head = script(|mut talk: Talk| async move {
+        talk.read_head().await;
+    });
+    let once = script(|mut talk: Talk| async move {
+        talk.read_request().await;
+        talk.write(OK).await;
+        talk.read_request().await;
+    });
+    let answers_at_once = script(|mut talk: Talk| async move {
+        talk.read_some(10).await;
+        talk.write(b"HTTP/1.1 413 Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        talk.hold().await;
+    });
+    vec![
+        one("hangs up before its head", breaks_off(b"")),
+        one("hangs up in its head", breaks_off(HALF_A_HEAD)),
+        one("hangs up in its body, after a good head", breaks_off(HALF_A_BODY)),
+        one("resets the connection before its head", resets(b"")),
+        one("resets the connection in its head", resets(HALF_A_HEAD)),
+        one("resets the connection in its body, after a good head", resets(HALF_A_BODY)),
+        one("hangs up when it has read the request's head", reads_the_head).large(),
+        one("hangs up on the next request of its connection", once).on_its_second_request(),
+        one("answers 413 before it has read the request", answers_at_once).large(),
+    ]
 }
 
-pub(crate) async fn receivers() -> String {
-    let mut table = String::from(
-        "| a receiver that … | outcome | code | ends | bytes of body read |\n|---|---|---|---|---|\n",
-    );
+pub(crate) fn receivers() -> String {
+    let mut field = Field::new();
     // What is made once and kept does not count for the first row.
-    let warm = Receiver::start(script(|talk| answer_all(talk, OK))).await;
-    client().attempt(&request(&warm.url())).await;
-    let never = Receiver::start(script(|mut talk: Talk| async move { talk.hold().await })).await;
-    let attempt = client().attempt(&request(&format!("https://{}/", never.address))).await;
-    write_row(&mut table, "accepts and never speaks TLS", &attempt);
-    crate::handshakes::receivers(&mut table).await;
-    for (what, hostile) in silent_ones().into_iter().chain(loud_ones()).chain(broken_ones()) {
-        let receiver = Receiver::hostile_once(hostile).await;
-        let client = client();
-        let memory = Since::now();
-        let attempt = client.attempt(&request(&receiver.url())).await;
-        let peak_kib = memory.peak_kib();
-        assert!(peak_kib < PEAK_KIB_MAX, "{what}: {peak_kib} KiB");
-        let next = client.attempt(&request(&receiver.url())).await;
-        assert_eq!(next.outcome, Outcome::Delivered { status: 200 }, "after {what}: {next:?}");
-        write_row(&mut table, what, &attempt);
+    let warm = field.there(Receiver::start(script(|talk| answer_all(talk, OK))));
+    field.here(async { client().attempt(&request(&warm.url())).await });
+    handshakes::receivers(&mut field);
+    let all = [slow_ones(), endless_ones(), ones_that_speak_otherwise(), broken_ones()];
+    let all = all.into_iter().flatten().chain(answers_of_all_kinds::receivers());
+    for hostile in all {
+        let receiver = field.there(Receiver::hostile_once(hostile.script.clone()));
+        let client = field.here(async { client() });
+        field.run(&Case {
+            what: hostile.what,
+            client: &client,
+            receiver: &receiver,
+            request: &hostile.request(&receiver.url()),
+            good_ones_before: hostile.good_ones_before,
+        });
     }
-    table
-}
-
-pub(crate) fn write_row(table: &mut String, what: &str, attempt: &Attempt) {
-    assert!(attempt.duration < TIMEOUT + SLACK, "{what}: {:?}", attempt.duration);
-    let code = match attempt.detail.code {
-        // Which of the two is a matter of which packet comes first.
-        Some(Code::ConnectionClosed | Code::ConnectionReset) => "connection_closed or _reset",
-        Some(code) => code.as_str(),
-        None => "",
-    };
-    let is_whole_time = attempt.duration >= TIMEOUT - Duration::from_millis(50);
-    let ends = match attempt.detail.code {
-        Some(Code::ConnectTimeout) => "after the time to connect",
-        Some(Code::Timeout) => "after the whole time",
-        None if is_whole_time && attempt.detail.body_truncated => "after the whole time",
-        _ => "at once",
-    };
-    let read = match attempt.detail.body_bytes {
-        // How far a flood had come when it was cut depends on the machine; its bound does not.
-        1_000.. => "≤ 64 KiB".to_owned(),
-        bytes if ends == "after the whole time" && bytes > 0 => "what had come".to_owned(),
-        bytes => bytes.to_string(),
-    };
-    writeln!(table, "| {what} | {} | {code} | {ends} | {read} |", outcome(&attempt.outcome))
-        .expect("a text");
+    crowd::receivers(&mut field);
+    field.into_table()
 }
