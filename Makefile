@@ -11,7 +11,7 @@ ARGS ?=
 UNSET := env $(shell env | sed -n 's/^\(POSTHORN_[A-Z0-9_]*\)=.*/-u \1/p' | grep -v POSTHORN_PARTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test bench crash-test fuzz simulate jaeger status fmt build prerequisites clean
+.PHONY: help up test bench cost crash-test fuzz simulate jaeger status fmt build prerequisites clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -31,6 +31,10 @@ test: ## Format, lints, every test on the real parts
 bench: build ## Load against the `make up` that runs, such as ARGS="--rate 200 --seconds 30"
 	@test -r .posthorn/environment || { echo 'Run make up first, in another terminal.'; exit 1; }
 	@set -a; . .posthorn/environment; set +a; exec $(POSTHORN) bench $(ARGS)
+
+cost: prerequisites ## What signing and the guard cost an attempt; fails when it is more than 50 µs
+	cargo build --release --locked --package posthorn --package posthorn-delivery --example cost
+	@target/release/examples/cost
 
 crash-test: build ## A part killed with -9 under load, beside the old design; ARGS="--kill kafka --payments 1000"
 	@# A stack of its own, unless one runs already.

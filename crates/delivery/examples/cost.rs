@@ -1,5 +1,5 @@
-//! What signing and the guard cost an attempt, in microseconds:
-//! `cargo run --release --workspace --example cost`. Fails when both together cost more than 50 µs.
+//! What signing and the guard cost an attempt, in microseconds: `make cost`. Fails when both together
+//! cost more than 50 µs.
 
 use std::hint::black_box;
 use std::net::IpAddr;
