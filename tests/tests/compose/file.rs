@@ -1,6 +1,6 @@
 //! The compose file: what Docker Compose's own loader makes of it, and what must hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -159,5 +159,58 @@ fn every_command_line_of_ours_is_one_that_the_binary_knows() -> anyhow::Result<(
         }
     }
     ensure!(tried.len() >= 10, "{tried:?}");
+    Ok(())
+}
+
+/// The options of a command that are variables too: variable → option, and whether it has a value.
+fn options(command: &[String]) -> anyhow::Result<BTreeMap<String, (String, bool)>> {
+    let binary = posthorn_tests::binary()?;
+    let asked = Command::new(binary).env_clear().args(command).arg("--help").output()?;
+    let help = String::from_utf8(asked.stdout)?;
+    let (mut options, mut option) = (BTreeMap::new(), None);
+    for line in help.lines().map(str::trim) {
+        let word = line.split([' ', ',']).find(|word| word.starts_with("--"));
+        if let Some(word) = word.filter(|_| line.starts_with('-')) {
+            option = Some((word.to_owned(), line.contains('<')));
+        }
+        let variable = line.split_once("[env: ").map(|(_, rest)| rest.split(['=', ']']).next());
+        if let (Some(Some(variable)), Some(option)) = (variable, &option) {
+            options.insert(variable.to_owned(), option.clone());
+        }
+    }
+    Ok(options)
+}
+
+#[test]
+fn every_variable_of_ours_is_an_option_with_a_value_that_it_takes() -> anyhow::Result<()> {
+    let shared = yaml("docker-compose.yaml")?["x-environment"].clone();
+    let shared = shared.as_object().context("no x-environment")?;
+    let mut tried = BTreeSet::new();
+    for (name, service) in services()?.iter().filter(|(_, service)| is_ours(service)) {
+        let command = words(&service["command"]);
+        let options = options(&command)?;
+        for (variable, value) in service["environment"].as_object().into_iter().flatten() {
+            let of_file = variable.strip_suffix("_FILE").and_then(|of_it| options.get(of_it));
+            let option = options.get(variable).or(of_file);
+            let Some((option, has_value)) = option else {
+                // What all are told is some command's; what one is told is its own.
+                ensure!(shared.contains_key(variable), "{name}: {command:?} knows no {variable}");
+                continue;
+            };
+            tried.insert(variable.clone());
+            if variable.ends_with("_FILE") || !has_value {
+                continue;
+            }
+            let value = value.as_str().with_context(|| format!("{variable} is no text"))?;
+            let mut asked = Command::new(posthorn_tests::binary()?);
+            // Options are read before help is given: a bad value is refused.
+            let asked =
+                asked.env_clear().args(&command).args([option, value, "--help"]).output()?;
+            let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+            ensure!(asked.status.success(), "{name}: {option} {value}: {said}");
+        }
+    }
+    let unknown: Vec<_> = shared.keys().filter(|variable| !tried.contains(*variable)).collect();
+    ensure!(unknown.is_empty(), "no command knows {unknown:?}");
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod dockerfile;
 mod file;
+mod restate;
 mod roles;
 mod sequin;
 
