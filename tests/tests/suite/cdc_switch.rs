@@ -13,12 +13,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
+use nix::sys::signal::Signal;
 use posthorn_tests::{Lab, Receiver, binary};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tokio::net::TcpListener;
 
-use crate::merchant;
+use crate::{foreign_cdc, merchant};
 
 const SOON: Duration = Duration::from_secs(30);
 const TOKEN: &str = "a-token";
@@ -119,6 +120,17 @@ async fn remove(State(sequin): State<Shared>, Path(name): Path<String>) -> Json<
     Json(json!({ "id": name, "deleted": true }))
 }
 
+async fn sequin_beside(lab: &Lab) -> anyhow::Result<(Shared, String)> {
+    let shared = Shared::default();
+    {
+        let mut sequin = lock(&shared);
+        sequin.database_url = lab.database_url()?;
+        sequin.kafka = format!("127.0.0.1:{}", lab.ports()?.kafka);
+    }
+    let url = serve(Arc::clone(&shared)).await?;
+    Ok((shared, url))
+}
+
 struct Installation {
     lab: Lab,
     url: String,
@@ -168,13 +180,7 @@ impl Installation {
 async fn a_switch_there_and_back_under_load_loses_nothing_and_leaves_one_standing()
 -> anyhow::Result<()> {
     let lab = Lab::start().await?;
-    let shared = Shared::default();
-    {
-        let mut sequin = lock(&shared);
-        sequin.database_url = lab.database_url()?;
-        sequin.kafka = format!("127.0.0.1:{}", lab.ports()?.kafka);
-    }
-    let url = serve(Arc::clone(&shared)).await?;
+    let (shared, url) = sequin_beside(&lab).await?;
     let (api, receiver) = (lab.api()?, Receiver::start().await?);
     let merchant = merchant("switched");
     api.merchant(&merchant, receiver.url()).await?;
@@ -200,9 +206,7 @@ async fn a_switch_there_and_back_under_load_loses_nothing_and_leaves_one_standin
     let made = made?;
     // Before the sweeper would come.
     receiver.wait_for(usize::try_from(made)?, SOON).await?;
-    let amount = |body: Value| body["data"]["amount"].as_i64();
-    let seen: Vec<i64> = receiver.accepted().iter().filter_map(|it| amount(it.json())).collect();
-    ensure!(seen == (1..=made).collect::<Vec<i64>>(), "of {made}: {seen:?}");
+    all_came_in_order(&receiver, made)?;
     let asked = lock(&shared).asked.clone();
     let apply = ["apply true", "put webhook-events \"active\""];
     ensure!(
@@ -229,4 +233,60 @@ async fn there_and_back(installation: &Installation, receiver: &Receiver) -> any
         receiver.wait_for(count, SOON).await.with_context(|| said)?;
     }
     Ok(())
+}
+
+fn all_came_in_order(receiver: &Receiver, made: i64) -> anyhow::Result<()> {
+    let amount = |body: Value| body["data"]["amount"].as_i64();
+    let seen: Vec<i64> = receiver.accepted().iter().filter_map(|it| amount(it.json())).collect();
+    ensure!(seen == (1..=made).collect::<Vec<i64>>(), "of {made}: {seen:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_that_is_stopped_after_a_switch_goes_on_behind_sequin_when_it_is_started_again()
+-> anyhow::Result<()> {
+    let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(temporary.path(), mode)?;
+    let dir = temporary.path().join("state");
+    let lab = Lab::start_in(&dir).await?;
+    let (shared, url) = sequin_beside(&lab).await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant("outlives");
+    api.merchant(&merchant, receiver.url()).await?;
+    api.payment(&merchant, 1).await?;
+    let mut installation = Installation { lab, url };
+    installation.switch("sequin").await?;
+    api.payment(&merchant, 2).await?;
+    receiver.wait_for(2, SOON).await?;
+
+    installation.lab.end(Signal::SIGTERM).await?;
+    lock(&shared).stop();
+    installation.lab = Lab::start_in(&dir).await?;
+    let said = installation.lab.output()?;
+    ensure!(said.contains("Sequin announces"), "who announces is not said: {said}");
+    // Sequin is not `up`'s to start: it comes back by itself, and what was paid before goes out.
+    let api = installation.lab.api()?;
+    for amount in 3..=5 {
+        api.payment(&merchant, amount).await?;
+    }
+    let behind_sequin =
+        (vec!["sequin_slot".to_owned()], vec!["kafka://posthorn/webhook-events".to_owned()]);
+    let stands = installation.stands().await?;
+    ensure!(stands == behind_sequin, "{stands:?}");
+    ensure!(receiver.accepted().len() == 2, "nobody announces yet");
+    // The fake's reader is our relay's code, which stands by: what Sequin would send is made here.
+    let kafka = format!("127.0.0.1:{}", installation.lab.ports()?.kafka);
+    let producer = rdkafka::ClientConfig::new().set("bootstrap.servers", kafka).create()?;
+    let mut db = PgConnection::connect(&installation.lab.database_url()?).await?;
+    foreign_cdc::send(&producer, &foreign_cdc::records(&mut db, &merchant).await?).await?;
+    receiver.wait_for(5, SOON).await?;
+
+    installation.switch("relay").await?;
+    api.payment(&merchant, 6).await?;
+    receiver.wait_for(6, SOON).await?;
+    let (slots, topics) = installation.stands().await?;
+    ensure!(slots == ["posthorn_relay"], "{slots:?}");
+    ensure!(topics == ["kafka://posthorn/webhook-wakes"], "{topics:?}");
+    all_came_in_order(&receiver, 6)
 }

@@ -31,7 +31,8 @@ const RECORDS: &str = "
         'traceparent', traceparent)::text as value
     from deliveries where merchant_id = $1 order by sequence";
 
-type Record = (String, String);
+/// Key and value.
+pub(crate) type Record = (String, String);
 
 struct Foreign {
     lab: Lab,
@@ -64,12 +65,19 @@ impl Foreign {
     }
 
     async fn send(&self, records: impl IntoIterator<Item = &Record>) -> anyhow::Result<()> {
-        for (key, value) in records {
-            let record = FutureRecord::to(TOPIC).key(key).payload(value);
-            self.producer.send(record, SOON).await.map_err(|(error, _)| error)?;
-        }
-        Ok(())
+        send(&self.producer, records).await
     }
+}
+
+pub(crate) async fn send(
+    producer: &FutureProducer,
+    records: impl IntoIterator<Item = &Record>,
+) -> anyhow::Result<()> {
+    for (key, value) in records {
+        let record = FutureRecord::to(TOPIC).key(key).payload(value);
+        producer.send(record, SOON).await.map_err(|(error, _)| error)?;
+    }
+    Ok(())
 }
 
 impl Drop for Foreign {
@@ -79,7 +87,7 @@ impl Drop for Foreign {
     }
 }
 
-async fn records(db: &mut PgConnection, merchant: &str) -> anyhow::Result<Vec<Record>> {
+pub(crate) async fn records(db: &mut PgConnection, merchant: &str) -> anyhow::Result<Vec<Record>> {
     Ok(sqlx::query_as(RECORDS).bind(merchant).fetch_all(db).await?)
 }
 

@@ -75,6 +75,13 @@ impl Registration {
         let registered = patiently(config).await;
         self.progress.done("register");
         self.joined(config, &registered.context("registering with Restate")?).await;
+        if config.topic == self.behind_sequin.topic {
+            self.progress.line(
+                "register",
+                "Sequin announces, as `posthorn cdc switch sequin` had it: until it runs, the sweeper \
+                 alone wakes; `posthorn cdc switch relay` brings our relay back",
+            );
+        }
         Ok(())
     }
 
