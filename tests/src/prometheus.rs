@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
+use stack::Ports;
 use tempfile::TempDir;
 
 use crate::lab::{bound_to_us, spawn_bound};
@@ -40,30 +41,15 @@ impl Prometheus {
         found
     }
 
-    /// Starts one that scrapes every role of `lab` each second, with the alerts in `rules`.
+    /// Starts one that scrapes every role of `lab` each second, by the configuration that is shipped.
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn start(lab: &Lab, rules: &str) -> anyhow::Result<Self> {
+    pub async fn start(lab: &Lab) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("posthorn-prometheus-").tempdir()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let ports = lab.ports()?;
-        let targets = [
-            ("api", ports.http),
-            ("relay", ports.relay_health),
-            ("worker", ports.worker_health),
-            ("data-service", ports.data_service),
-        ];
-        let targets = targets.map(|(role, port)| {
-            format!("      - {{ targets: ['127.0.0.1:{port}'], labels: {{ role: {role} }} }}\n")
-        });
         let config = dir.path().join("prometheus.yaml");
-        let text = format!(
-            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: ['{rules}']\n\
-             scrape_configs:\n  - job_name: posthorn\n    static_configs:\n{}",
-            targets.concat()
-        );
-        std::fs::write(&config, text)?;
+        std::fs::write(&config, shipped(&lab.ports()?)?)?;
         let mut command = bound_to_us(Path::new("prometheus"))?;
         command
             .arg(format!("--config.file={}", config.display()))
@@ -111,6 +97,32 @@ impl Prometheus {
         let query = percent(series);
         self.get(&format!("query_exemplars?query={query}&start={start}&end={end}")).await
     }
+}
+
+/// The configuration that is shipped, with the ports of this stack, and faster.
+fn shipped(here: &Ports) -> anyhow::Result<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../observability").canonicalize()?;
+    let text = std::fs::read_to_string(folder.join("prometheus.yaml"))?;
+    let there = Ports::default();
+    let mut left = vec![
+        (there.http, here.http),
+        (there.relay_health, here.relay_health),
+        (there.worker_health, here.worker_health),
+        (there.data_service, here.data_service),
+        (there.simulator, here.simulator),
+        (there.traces, here.traces),
+    ];
+    let mut lines = Vec::new();
+    for line in text.replace("_interval: 15s", "_interval: 1s").lines() {
+        let of_line = |(there, _): &(u16, u16)| line.contains(&format!("127.0.0.1:{there}\""));
+        let line = match left.iter().position(of_line).map(|at| left.remove(at)) {
+            Some((there, here)) => line.replace(&format!(":{there}\""), &format!(":{here}\"")),
+            None => line.replace("- alerts/", &format!("- {}/alerts/", folder.display())),
+        };
+        lines.push(line);
+    }
+    ensure!(left.is_empty(), "observability/prometheus.yaml does not scrape {left:?}");
+    Ok(lines.join("\n"))
 }
 
 impl Drop for Prometheus {

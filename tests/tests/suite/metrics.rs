@@ -37,9 +37,7 @@ fn outlasting() -> &'static Runtime {
 async fn busy() -> anyhow::Result<&'static Busy> {
     static BUSY: OnceCell<Busy> = OnceCell::const_new();
     BUSY.get_or_try_init(async || {
-        // Nobody takes the traces; they have ids all the same.
-        let traces = ("POSTHORN_OTLP_ENDPOINT", "http://127.0.0.1:9");
-        let lab = Lab::start_with(&[traces, ("POSTHORN_LOG_FORMAT", "json")]).await?;
+        let lab = Lab::start_with(&[("POSTHORN_LOG_FORMAT", "json")]).await?;
         let api = lab.api()?;
         let mut merchants = Vec::new();
         let mut endpoint = String::new();
@@ -93,12 +91,23 @@ async fn exposed(port: u16) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>
 async fn every_family_is_exposed_by_a_running_stack_with_its_labels_and_no_other()
 -> anyhow::Result<()> {
     let ports = busy().await?.lab.ports()?;
-    let roles =
-        [ports.http, ports.relay_health, ports.worker_health, ports.data_service, ports.simulator];
+    let roles = [
+        ("api", ports.http),
+        ("relay", ports.relay_health),
+        ("worker", ports.worker_health),
+        ("data-service", ports.data_service),
+        ("simulator", ports.simulator),
+        ("traces", ports.traces),
+    ];
     until("every family is exposed", LOOKED_UP, async || {
         let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for port in roles {
-            for (family, labels) in exposed(port).await? {
+        for (role, port) in roles {
+            let families = exposed(port).await?;
+            for definition in ALL.iter().filter(|definition| definition.roles == "every role") {
+                let family = definition.family();
+                ensure!(families.contains_key(&family), "{role} does not expose {family}");
+            }
+            for (family, labels) in families {
                 all.entry(family).or_default().extend(labels);
             }
         }
@@ -122,8 +131,7 @@ async fn every_panel_shows_data_and_every_alert_can_be_evaluated_by_a_real_prome
         return Ok(());
     }
     let busy = busy().await?;
-    let rules = root().join("observability/alerts/posthorn.rules.yaml");
-    let prometheus = Prometheus::start(&busy.lab, &rules.display().to_string()).await?;
+    let prometheus = Prometheus::start(&busy.lab).await?;
     let api = busy.lab.api()?;
     for Target { board, panel, expression } in dashboards()?.iter().flat_map(|b| b.targets.iter()) {
         let expression =
@@ -139,9 +147,16 @@ async fn every_panel_shows_data_and_every_alert_can_be_evaluated_by_a_real_prome
         })
         .await?;
     }
+    // Every role's, the traces' and the simulator's among them.
+    let up = prometheus.query("count(up == 1)").await?;
+    ensure!(up == [6.0], "{up:?} roles are scraped");
     let names = prometheus.get("label/endpoint/values").await?;
     ensure!(names.as_array().is_some_and(|names| names.contains(&busy.endpoint.clone().into())));
-    every_rule_is_evaluated(&prometheus).await?;
+    // Each group has its own time, and begins somewhere within it.
+    until("every rule is evaluated", LOOKED_UP, async || {
+        every_rule_is_evaluated(&prometheus).await
+    })
+    .await?;
     let exemplars =
         prometheus.exemplars("posthorn_commit_to_attempt_seconds_bucket").await?.to_string();
     ensure!(exemplars.contains("trace_id"), "{exemplars}");
