@@ -9,6 +9,7 @@ mod burst;
 mod canary;
 mod cdc_switch;
 mod changes;
+mod collector;
 mod commands;
 mod crash;
 mod crash_test;

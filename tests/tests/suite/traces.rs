@@ -2,6 +2,7 @@
 //!
 //! Each story is told twice: to our own role, and to Jaeger itself when `make jaeger` has built it.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -21,15 +22,28 @@ const REST: Duration = Duration::from_millis(250);
 /// The caller's own span.
 const CALLER: &str = "b7ad6b7169203331";
 
+/// Jaeger, when `make jaeger` has built it; says loudly that `test` is skipped when it has not.
+pub(crate) fn jaeger(test: &str) -> Option<PathBuf> {
+    let parts = std::env::var("POSTHORN_PARTS_DIR").unwrap_or_default();
+    let jaeger = Path::new(&parts).join("jaeger-v1.76.0/jaeger");
+    if !jaeger.exists() {
+        eprintln!(
+            "SKIPPED: {test}: not in POSTHORN_PARTS_DIR ({parts:?}); `make jaeger` builds it"
+        );
+        return None;
+    }
+    Some(jaeger)
+}
+
 /// A trace that begins at a caller of ours: its id, and the header.
-fn of_caller() -> (String, String) {
+pub(crate) fn of_caller() -> (String, String) {
     let id = Uuid::new_v4().simple().to_string();
     let header = format!("00-{id}-{CALLER}-01");
     (id, header)
 }
 
 /// A payment by JSON, in a caller's trace.
-async fn pay(lab: &Lab, merchant: &str, traceparent: &str) -> anyhow::Result<String> {
+pub(crate) async fn pay(lab: &Lab, merchant: &str, traceparent: &str) -> anyhow::Result<String> {
     let body = json!({ "merchant_id": merchant, "amount": 1, "currency": "USD" }).to_string();
     let headers = [("traceparent", traceparent)];
     let (status, answer) = lab.api()?.send("POST", "/payments", &headers, body).await?;
@@ -263,11 +277,7 @@ async fn a_trace_stays_connected_when_the_worker_is_killed() -> anyhow::Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jaeger_itself_tells_the_same() -> anyhow::Result<()> {
-    let parts = std::env::var("POSTHORN_PARTS_DIR").unwrap_or_default();
-    if !std::path::Path::new(&parts).join("jaeger-v1.76.0/jaeger").exists() {
-        eprintln!(
-            "SKIPPED: Jaeger is not in POSTHORN_PARTS_DIR ({parts:?}); `make jaeger` builds it"
-        );
+    if jaeger("the traces in Jaeger itself").is_none() {
         return Ok(());
     }
     let lab = Lab::start_with(&[("POSTHORN_TRACES", "jaeger")]).await?;
@@ -295,6 +305,7 @@ async fn a_grpc_callers_trace_goes_on_and_a_merchant_that_asks_gets_it() -> anyh
         ..CreatePaymentRequest::default()
     });
     request.metadata_mut().insert("traceparent", header.parse()?);
+    request.metadata_mut().insert("tracestate", "congo=t61rcWkgMzE".parse()?);
     let CreatePaymentResponse { payment } = client.create(request).await?.into_inner();
     ensure!(payment.is_some());
     let webhook = receiver.wait_for(1, SOON).await?.remove(0);
@@ -312,6 +323,7 @@ async fn a_grpc_callers_trace_goes_on_and_a_merchant_that_asks_gets_it() -> anyh
         .await?;
     let attempt = &trace.only("attempt 1")?.id;
     ensure!(webhook.header("traceparent") == format!("00-{id}-{attempt}-01"));
+    ensure!(webhook.header("tracestate").is_empty(), "it is meant for no merchant");
     Ok(())
 }
 
