@@ -1,10 +1,11 @@
-//! Figures of the endpoint object, measured on a stack of their own:
+//! Figures of the endpoint object and of what is counted of it, measured on a stack of their own:
 //! `cargo build --release --workspace --examples`, then `target/release/examples/figures WHAT`.
 //!
 //! Each prints what it did, and the figure. What the machine did beside is for whoever measures to
 //! say; docs/performance.md has what was seen.
 
 mod core_speed;
+mod metrics_cost;
 mod open_breaker;
 mod recovery;
 mod sweeper_round;
@@ -15,8 +16,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 const USAGE: &str =
-    "figures core | open-breaker [EVENTS] | recovery [DELIVERIES] | sweeper [FINISHED]
+    "figures core | metrics [ENDPOINTS] | open-breaker [EVENTS] | recovery [DELIVERIES] |
+        sweeper [FINISHED]
   core          transitions of the rules in a second
+  metrics       what counting an attempt costs, and a scrape beside so many endpoints (1000)
   open-breaker  invocations that so many events (100000) leave at an endpoint whose breaker is open
   recovery      from a merchant's recovery to an empty backlog (10000), ordered and unordered
   sweeper       a round of the sweeper beside so many finished deliveries (10000000)";
@@ -30,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
     };
     match arguments.first().map(String::as_str) {
         Some("core") => core_speed::measure(),
+        Some("metrics") => metrics_cost::measure(count(1_000)?).await?,
         Some("open-breaker") => open_breaker::measure(count(100_000)?).await?,
         Some("recovery") => recovery::measure(count(10_000)?).await?,
         Some("sweeper") => sweeper_round::measure(count(10_000_000)?).await?,
