@@ -45,11 +45,11 @@ struct Times {
     killed: Option<(u32, i64)>,
 }
 
-/// Runs the benchmark and prints its report.
+/// Runs the benchmark; `print` gets its report.
 ///
 /// # Errors
 /// When the stack cannot be reached, or something was lost or out of order.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, print: impl FnOnce(&str)) -> anyhow::Result<()> {
     let stack = Stack::new(&config.dir);
     let target = Target::of(&config, &stack);
     if let Some(name) = &config.kill {
@@ -88,9 +88,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         report.breakdown = Some(breakdown::measure(&target, &made).await?);
     }
     if config.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        print(&(serde_json::to_string_pretty(&report)? + "\n"));
     } else {
-        print!("{report}");
+        print(&report.to_string());
     }
     if report.complaints.is_empty() {
         return Ok(());

@@ -22,6 +22,8 @@ use clap::{Args, ValueEnum};
 use self::comparison::{Comparison, compare};
 use self::own_stack::OwnStack;
 
+use crate::say;
+
 /// Who is killed, by its name in `posthorn status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -111,9 +113,9 @@ async fn test(args: &CrashTestArgs) -> anyhow::Result<ExitCode> {
     for victim in victims {
         let comparison = compare(args, victim, seed).await?;
         if args.json {
-            println!("{}", serde_json::to_string(&comparison)?);
+            say::text_if_read(serde_json::to_string(&comparison)? + "\n");
         } else {
-            print!("{comparison}");
+            say::text_if_read(&comparison);
         }
         comparisons.push(comparison);
     }

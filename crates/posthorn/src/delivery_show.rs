@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use store::{ShownAttempt, ShownDelivery, Store};
 use time::OffsetDateTime;
 
+use crate::say::{self, say};
+
 /// One read at a time.
 const CONNECTIONS: u32 = 1;
 /// Attempts that are shown: an endpoint that is away for the whole schedule makes about a hundred.
@@ -51,9 +53,9 @@ pub(crate) async fn delivery(args: &DeliveryArgs) -> anyhow::Result<ExitCode> {
         store.shown_delivery(args.id).await?.with_context(|| format!("there is no {}", args.id))?;
     let attempts = store.shown_attempts(args.id, ATTEMPTS_MAX).await?;
     if args.json {
-        println!("{}", as_json(&delivery, &attempts));
+        say!("{}", as_json(&delivery, &attempts));
     } else {
-        print!("{}", timeline(&delivery, &attempts)?);
+        say::text(timeline(&delivery, &attempts)?);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::say::say;
+
 #[derive(Debug, Args)]
 pub(crate) struct DemoMerchantArgs {
     /// The api role's HTTP/JSON front.
@@ -16,6 +18,6 @@ pub(crate) struct DemoMerchantArgs {
 
 pub(crate) async fn demo_merchant(args: &DemoMerchantArgs) -> anyhow::Result<ExitCode> {
     crate::up::demo_merchant(&args.api_url, &args.url).await?;
-    println!("The merchant demo has its endpoint at {}.", args.url);
+    say!("The merchant demo has its endpoint at {}.", args.url);
     Ok(ExitCode::SUCCESS)
 }

@@ -3,13 +3,14 @@
 //! Nothing is resolved and nothing is connected to. The verdict is the output, not the exit
 //! status; a character that would break the line is shown escaped.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use domain::guard::{AllowedNetworks, UrlPolicy, check_url};
 use serde::Serialize;
+
+use crate::say::say;
 
 #[derive(Debug, Args)]
 pub(crate) struct GuardArgs {
@@ -48,13 +49,12 @@ struct Verdict<'a> {
 
 pub(crate) fn guard(args: &GuardArgs) -> anyhow::Result<ExitCode> {
     let GuardCommand::Check(check) = &args.command;
-    let mut out = std::io::stdout().lock();
     for input in &check.inputs {
         let verdict = judge(input);
         if check.json {
-            writeln!(out, "{}", serde_json::to_string(&verdict)?)?;
+            say!("{}", serde_json::to_string(&verdict)?);
         } else {
-            writeln!(out, "{}", line(&verdict))?;
+            say!("{}", line(&verdict));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -17,6 +17,7 @@ mod old_design;
 mod parked;
 mod register;
 mod role;
+mod say;
 mod secrets;
 mod simulate;
 mod status;
@@ -25,6 +26,7 @@ mod up;
 mod webhook;
 mod why;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -121,7 +123,8 @@ fn main() -> ExitCode {
     match runtime.block_on(run(command)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("posthorn: {}", said_once(&error));
+            // Where nobody reads it, there is nobody to be told that nobody does.
+            let _ = writeln!(std::io::stderr(), "posthorn: {}", said_once(&error));
             ExitCode::FAILURE
         }
     }
@@ -152,7 +155,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Traces(args) => role::run("traces", args, traces::run).await,
         Command::Migrate(args) => migrate::migrate(&args).await,
         Command::Register(config) => register::register(&config).await,
-        Command::Bench(config) => bench::run(config).await.map(|()| ExitCode::SUCCESS),
+        Command::Bench(config) => {
+            bench::run(config, |report| say::text(report)).await.map(|()| ExitCode::SUCCESS)
+        }
         Command::Cdc(args) => cdc::cdc(args).await,
         Command::CrashTest(args) => crash_test::crash_test(args).await,
         Command::Topics(args) => topics::topics(&args).await,

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use store::Store;
 
+use crate::say::say;
+
 /// One statement at a time.
 const CONNECTIONS: u32 = 1;
 
@@ -17,6 +19,6 @@ pub(crate) struct MigrateArgs {
 
 pub(crate) async fn migrate(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
     Store::new(&args.database_url, "posthorn-migrate", CONNECTIONS)?.migrate().await?;
-    println!("The schema is up to date.");
+    say!("The schema is up to date.");
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use store::{ShownRecord, Store};
 use uuid::Uuid;
 
+use crate::say::say;
+
 /// One read at a time.
 const CONNECTIONS: u32 = 1;
 /// Characters of a key and of a value in the list; `show` has all that is kept.
@@ -69,19 +71,19 @@ async fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let records = store(&args.from)?.parked_records(args.limit).await?;
     if args.from.json {
         for record in &records {
-            println!("{}", as_json(record));
+            say!("{}", as_json(record));
         }
         return Ok(ExitCode::SUCCESS);
     }
     if records.is_empty() {
-        println!("Nothing is parked: every record could be understood.");
+        say!("Nothing is parked: every record could be understood.");
     }
     for record in &records {
-        println!("{}  {}", record.id, rfc3339_micros(record.parked_at));
-        println!("  at      {}", place(record));
-        println!("  reason  {}", shown(&record.reason, usize::MAX));
-        println!("  key     {}", shown(&record.key, LISTED_CHARS_MAX));
-        println!("  value   {}", shown(&value_of(record), LISTED_CHARS_MAX));
+        say!("{}  {}", record.id, rfc3339_micros(record.parked_at));
+        say!("  at      {}", place(record));
+        say!("  reason  {}", shown(&record.reason, usize::MAX));
+        say!("  key     {}", shown(&record.key, LISTED_CHARS_MAX));
+        say!("  value   {}", shown(&value_of(record), LISTED_CHARS_MAX));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -90,16 +92,16 @@ async fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let record = store(&args.from)?.parked_record(args.id).await?;
     let record = record.with_context(|| format!("there is no parked record {}", args.id))?;
     if args.from.json {
-        println!("{}", as_json(&record));
+        say!("{}", as_json(&record));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("parked     {}", rfc3339_micros(record.parked_at));
-    println!("topic      {}", shown(&record.topic, usize::MAX));
-    println!("partition  {}", record.partition);
-    println!("offset     {}", record.offset);
-    println!("reason     {}", shown(&record.reason, usize::MAX));
-    println!("key        {}", shown(&record.key, usize::MAX));
-    println!("value      {}", shown(&value_of(&record), usize::MAX));
+    say!("parked     {}", rfc3339_micros(record.parked_at));
+    say!("topic      {}", shown(&record.topic, usize::MAX));
+    say!("partition  {}", record.partition);
+    say!("offset     {}", record.offset);
+    say!("reason     {}", shown(&record.reason, usize::MAX));
+    say!("key        {}", shown(&record.key, usize::MAX));
+    say!("value      {}", shown(&value_of(&record), usize::MAX));
     Ok(ExitCode::SUCCESS)
 }
 

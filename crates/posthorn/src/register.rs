@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use actors::{RegisterConfig, Registered};
 
+use crate::say::say;
+
 pub(crate) async fn register(config: &RegisterConfig) -> anyhow::Result<ExitCode> {
-    println!("{}", summary(&with_restate(config).await?));
+    say!("{}", summary(&with_restate(config).await?));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,6 +12,8 @@ use delivery::KeyConfig;
 use delivery::secrets::{KeyRing, SealError, Sealed};
 use store::{SealedSecret, SealedUnder, Store};
 
+use crate::say::{self, say};
+
 /// One statement at a time.
 const CONNECTIONS: u32 = 1;
 /// Read in one go.
@@ -46,7 +48,7 @@ struct ReencryptArgs {
 pub(crate) async fn secrets(args: &SecretsArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         SecretsCommand::NewKey { key_id } => {
-            print!("{}", *KeyRing::generate_line(key_id)?);
+            say::text(&*KeyRing::generate_line(key_id)?);
             Ok(ExitCode::SUCCESS)
         }
         SecretsCommand::Reencrypt(args) => reencrypt(args).await,
@@ -75,12 +77,12 @@ async fn reencrypt(args: &ReencryptArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let left = store.sealed_with_another_key(ring.sealing_key_id(), None, 1).await?;
-    println!(
+    say!(
         "Sealed {sealed_again} again with `{}`; {failed} could not be opened.",
         ring.sealing_key_id()
     );
     if left.is_empty() {
-        println!(
+        say!(
             "Nothing is sealed with another key, save the answers that are kept for idempotency \
              keys: take the others out of the ring in 24 hours. Sooner, a repeat of a call that \
              made a secret is not shown it again."
@@ -88,7 +90,7 @@ async fn reencrypt(args: &ReencryptArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let left = left.first().map(place).context("nothing left")?;
-    println!(
+    say!(
         "Something is still sealed with another key ({left}): keep the others, and run it again once every role has the new ring."
     );
     Ok(ExitCode::FAILURE)

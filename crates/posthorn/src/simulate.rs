@@ -10,6 +10,8 @@ use clap::{Args, value_parser};
 use simulation::{DAYS_MAX, ENDPOINTS_MAX, Options, Tally, simulate as run};
 use uuid::Uuid;
 
+use crate::say::say;
+
 /// Endpoints between two lines of progress: some seconds.
 const STEP: u64 = 500;
 /// Progress is told so often, at most.
@@ -40,9 +42,11 @@ pub(crate) struct SimulateArgs {
 /// Fails (exit status 1) at the first endpoint at which something is not as it must be.
 pub(crate) fn simulate(args: &SimulateArgs) -> ExitCode {
     let seed = args.seed.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().1 & u64::from(u32::MAX));
-    println!(
+    say!(
         "seed {seed}: {} endpoints from number {}, {} days each",
-        args.endpoints, args.first, args.days
+        args.endpoints,
+        args.first,
+        args.days
     );
     let (began, mut told) = (Instant::now(), Instant::now());
     let (mut tally, mut done) = (Tally::default(), 0);
@@ -59,20 +63,20 @@ pub(crate) fn simulate(args: &SimulateArgs) -> ExitCode {
         match run(options) {
             Ok(part) => tally += part,
             Err(failure) => {
-                println!("{failure}");
+                say!("{failure}");
                 return ExitCode::FAILURE;
             }
         }
         done += options.endpoints;
         if told.elapsed() >= TOLD_EVERY && done < args.endpoints {
             told = Instant::now();
-            println!("{done} endpoints, {} deliveries, {:.0?}", tally.deliveries, began.elapsed());
+            say!("{done} endpoints, {} deliveries, {:.0?}", tally.deliveries, began.elapsed());
         }
     }
-    println!("{tally}");
+    say!("{tally}");
     let took = began.elapsed();
     let per_second =
         f64::from(u32::try_from(tally.settles).unwrap_or(u32::MAX)) / took.as_secs_f64();
-    println!("nothing was lost, passed or left alone; {took:.1?}, {per_second:.0} decisions/s");
+    say!("nothing was lost, passed or left alone; {took:.1?}, {per_second:.0} decisions/s");
     ExitCode::SUCCESS
 }

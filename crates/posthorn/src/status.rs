@@ -1,6 +1,5 @@
 //! `posthorn status`: what `up` runs, from the file that it keeps; who is dead is shown as dead.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use nix::unistd::Pid;
 use stack::{Kind, Ports, StackError, State, StateDir, Status};
 use time::OffsetDateTime;
 
+use crate::say;
 use crate::up::ROLES;
 
 #[derive(Debug, Args)]
@@ -42,11 +42,7 @@ pub(crate) async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     } else {
         table(&status, OffsetDateTime::now_utc())
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-        written => written?,
-    }
+    say::text(text);
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

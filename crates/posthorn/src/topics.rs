@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::say::say;
+
 #[derive(Debug, Args)]
 pub(crate) struct TopicsArgs {
     /// Kafka's bootstrap servers, host:port separated by commas.
@@ -13,6 +15,6 @@ pub(crate) struct TopicsArgs {
 
 pub(crate) async fn topics(args: &TopicsArgs) -> anyhow::Result<ExitCode> {
     relay::topics::ensure(&args.kafka).await?;
-    println!("The topics are there: {}, {}.", relay::topics::EVENTS, relay::topics::WAKES);
+    say!("The topics are there: {}, {}.", relay::topics::EVENTS, relay::topics::WAKES);
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 //! A secret comes from a file or the environment, never as an argument, and is never printed. The
 //! body is taken byte for byte: a line break at its end is part of it.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +16,8 @@ use delivery::verify::{TOLERANCE_S, VerifyingKey, Webhook, verify};
 use domain::EventId;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::say::say;
 
 #[derive(Args)]
 pub(crate) struct WebhookArgs {
@@ -101,16 +103,15 @@ fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
     let timestamp = timestamp.to_string();
     let headers =
         [(ID_HEADER, &id), (TIMESTAMP_HEADER, &timestamp), (SIGNATURE_HEADER, &signature)];
-    let mut out = std::io::stdout().lock();
     if args.json {
         let object: serde_json::Map<_, _> = headers
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.as_str().into()))
             .collect();
-        writeln!(out, "{}", serde_json::Value::from(object))?;
+        say!("{}", serde_json::Value::from(object));
     } else {
         for (name, value) in headers {
-            writeln!(out, "{name}: {value}")?;
+            say!("{name}: {value}");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -127,11 +128,11 @@ fn check(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     };
     match verify(&keys, &webhook, args.at.unwrap_or_else(now_s), args.tolerance) {
         Ok(scheme) => {
-            println!("accepted: signed by {}", scheme.as_str());
+            say!("accepted: signed by {}", scheme.as_str());
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            println!("rejected: {} ({error})", error.code());
+            say!("rejected: {} ({error})", error.code());
             Ok(ExitCode::FAILURE)
         }
     }

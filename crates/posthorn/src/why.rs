@@ -18,6 +18,8 @@ use domain::{EndpointId, rfc3339_micros};
 use serde_json::{Value, json};
 use store::Store;
 
+use crate::say::{self, say};
+
 /// One read at a time.
 const CONNECTIONS: u32 = 1;
 /// Restate is asked for a detail: who waits for an answer must not wait for it.
@@ -69,10 +71,10 @@ pub(crate) async fn why(args: &WhyArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         let answers: Vec<Value> =
             answers.map(|(subject, why, restate)| as_json(subject, &why, restate)).collect();
-        println!("{}", json!({ "at": rfc3339_micros(now), "answers": answers }));
+        say!("{}", json!({ "at": rfc3339_micros(now), "answers": answers }));
     } else {
         for (subject, why, restate) in answers {
-            print!("{}", as_text(subject, &why, restate)?);
+            say::text(as_text(subject, &why, restate)?);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -112,3 +112,29 @@ fn a_secret_comes_from_a_file_or_the_environment_and_is_never_said_back() {
     let with_a_dot = run(&["webhook", "sign", "--id", "a.b"], Some(SECRET), BODY);
     assert_eq!(with_a_dot.status.code(), Some(1));
 }
+
+#[test]
+fn a_command_whose_reader_has_seen_enough_ends_quietly() {
+    for arguments in [
+        &["guard", "check", "https://example.com/"][..],
+        &["guard", "check", "--json", "10.0.0.1"],
+        &["webhook", "sign", "--id", "evt_1"],
+        &["webhook", "verify", "--id", "e", "--timestamp", "1", "--signature", "v1,x"],
+        &["secrets", "new-key", "k1"],
+        &["simulate", "--seed", "1", "--endpoints", "1", "--days", "1"],
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let child = Command::new(env!("CARGO_BIN_EXE_posthorn"))
+            .args(arguments)
+            .env("POSTHORN_WEBHOOK_SECRET", SECRET)
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let output = child.wait_with_output().expect("it ends");
+        let said = (output.status.code(), text(&output.stderr));
+        assert_eq!(said, (Some(128 + 13), String::new()), "{arguments:?}");
+    }
+}

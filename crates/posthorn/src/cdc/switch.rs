@@ -8,6 +8,7 @@ use store::{CdcProducer, Store};
 
 use super::sequin::{Sequin, interpolated};
 use super::{Producer, SwitchArgs};
+use crate::say;
 
 const CONNECTIONS: u32 = 2;
 const POLL: Duration = Duration::from_millis(200);
@@ -163,5 +164,5 @@ impl Switch<'_> {
 }
 
 fn say(text: &str) {
-    println!("{text}");
+    say::text_if_read(format_args!("{text}\n"));
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::tell::ask;
 use super::{PlainArgs, UpdateArgs};
+use crate::say::say;
 
 pub(super) async fn update(args: &UpdateArgs) -> anyhow::Result<ExitCode> {
     let body = body_of(args)?;
@@ -17,16 +18,16 @@ pub(super) async fn update(args: &UpdateArgs) -> anyhow::Result<ExitCode> {
     let path = args.id.to_string();
     let answer = ask(Method::PATCH, &path, &args.said, args.said.command_id, body).await?;
     let note = if answer["changed"] == true { "was changed" } else { "is as it was" };
-    println!("{} {note}.", args.id);
+    say!("{} {note}.", args.id);
     for name in ["url", "ordering", "signature_scheme", "send_traceparent"] {
-        println!("  {name:17} {}", plain(&answer[name]));
+        say!("  {name:17} {}", plain(&answer[name]));
     }
     for name in ["event_types", "header_names", "policy"] {
-        println!("  {name:17} {}", answer[name]);
+        say!("  {name:17} {}", answer[name]);
     }
     for name in ["secret", "public_key"] {
         if let Some(text) = answer[name].as_str() {
-            println!("  {name:17} {text}  (it is not shown again)");
+            say!("  {name:17} {text}  (it is not shown again)");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -36,9 +37,9 @@ pub(super) async fn delete(args: &PlainArgs) -> anyhow::Result<ExitCode> {
     let path = args.id.to_string();
     let answer = ask(Method::DELETE, &path, &args.said, args.said.command_id, json!({})).await?;
     if answer["changed"] == true {
-        println!("{} is deleted: what waited is cancelled, its history stays.", args.id);
+        say!("{} is deleted: what waited is cancelled, its history stays.", args.id);
     } else {
-        println!("{} was deleted at {}.", args.id, plain(&answer["at"]));
+        say!("{} was deleted at {}.", args.id, plain(&answer["at"]));
     }
     Ok(ExitCode::SUCCESS)
 }

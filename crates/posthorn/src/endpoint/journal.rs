@@ -10,6 +10,7 @@ use domain::endpoint::{EndpointState, Entry, evolve, history as story};
 use store::{JournalEntry, Store};
 
 use super::JournalArgs;
+use crate::say::say;
 
 /// One statement at a time.
 const CONNECTIONS: u32 = 1;
@@ -24,10 +25,10 @@ pub(super) async fn history(args: &JournalArgs) -> anyhow::Result<ExitCode> {
         journal.iter().map(|entry| Entry { event: &entry.event, actor: entry.actor.as_deref() });
     let lines = story(entries);
     if lines.is_empty() {
-        println!("Nothing ever happened to {}.", args.id);
+        say!("Nothing ever happened to {}.", args.id);
     }
     for line in lines {
-        println!("{line}");
+        say!("{line}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -42,14 +43,14 @@ pub(super) async fn rebuild(args: &JournalArgs) -> anyhow::Result<ExitCode> {
     let is_whole = journal.iter().zip(1..).all(|(entry, version)| entry.version == version)
         && i64::try_from(journal.len())? == kept.version;
     if is_whole && folded == kept.state {
-        println!("{} is what its journal says: {} events.", args.id, journal.len());
+        say!("{} is what its journal says: {} events.", args.id, journal.len());
         return Ok(ExitCode::SUCCESS);
     }
     if !is_whole {
-        println!("The journal has {} events, {} were expected.", journal.len(), kept.version);
+        say!("The journal has {} events, {} were expected.", journal.len(), kept.version);
     }
-    println!("kept:   {}", serde_json::to_string(&kept.state)?);
-    println!("folded: {}", serde_json::to_string(&folded)?);
+    say!("kept:   {}", serde_json::to_string(&kept.state)?);
+    say!("folded: {}", serde_json::to_string(&folded)?);
     Ok(ExitCode::FAILURE)
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::RedeliverArgs;
 use super::tell::ask;
+use crate::say::say;
 
 /// Between two lines about how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -50,7 +51,7 @@ pub(super) async fn redeliver(args: &RedeliverArgs) -> anyhow::Result<ExitCode> 
         }
         command_id = None;
     }
-    println!("{total} put back in line.");
+    say!("{total} put back in line.");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{ApiArgs, PlainArgs, SaidArgs, SkipArgs, StatusArgs};
+use crate::say::say;
 
 /// The api role answers within 10 s, or says that it could not.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -20,14 +21,14 @@ pub(super) async fn plain(args: &PlainArgs, command: &str) -> anyhow::Result<Exi
     let answer = tell(args.id, command, &args.said, json!({})).await?;
     let status = answer["status"].as_str().unwrap_or_default();
     let note = if answer["changed"] == true { "" } else { " (as it was)" };
-    println!("{} is {status}{note}.", args.id);
+    say!("{} is {status}{note}.", args.id);
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) async fn skip(args: &SkipArgs) -> anyhow::Result<ExitCode> {
     let body = json!({ "delivery_id": args.delivery });
     tell(args.id, "skip", &args.said, body).await?;
-    println!("{} was skipped.", args.delivery);
+    say!("{} was skipped.", args.delivery);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -36,14 +37,14 @@ pub(super) async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let answer = answer_of(client()?.get(format!("{}{path}", base(&args.api)))).await?;
     let text = |name: &str| answer[name].as_str().unwrap_or("-").to_owned();
     let breaker = if answer["breaker_open"] == true { "open" } else { "closed" };
-    println!("endpoint       {}", args.id);
-    println!("status         {}", text("status"));
-    println!("breaker        {breaker}");
-    println!("not before     {}", text("not_before"));
-    println!("waiting        {}", answer["waiting"]);
-    println!("waiting since  {}", text("waiting_since"));
+    say!("endpoint       {}", args.id);
+    say!("status         {}", text("status"));
+    say!("breaker        {breaker}");
+    say!("not before     {}", text("not_before"));
+    say!("waiting        {}", answer["waiting"]);
+    say!("waiting since  {}", text("waiting_since"));
     for line in answer["last_events"].as_array().into_iter().flatten() {
-        println!("  {}", line.as_str().unwrap_or_default());
+        say!("  {}", line.as_str().unwrap_or_default());
     }
     Ok(ExitCode::SUCCESS)
 }
