@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::{DeliveryId, EndpointId};
 use observability::{Health, metrics};
-use store::{LeftAlone, Store};
+use store::{Alone, Chore, LeftAlone, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::object::WakeCall;
@@ -20,7 +20,7 @@ const ROUND: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 /// Endpoints of one round, at most; the longest alone come first.
 const LIMIT: u16 = 1_000;
-/// Partitions are looked after once in so many rounds: every hour.
+/// Partitions, and what has expired, are looked after once in so many rounds: every hour.
 const ROUNDS_PER_UPKEEP: u32 = 360;
 /// Deliveries of one step of the expiry: each takes a transaction of its own.
 const EXPIRES_AT_ONCE: u16 = 200;
@@ -49,8 +49,7 @@ pub(crate) async fn run(
             }
         }
         if rounds.is_multiple_of(ROUNDS_PER_UPKEEP) {
-            upkeep(&store).await;
-            expire(&store, &ingress, &shutdown).await;
+            look_after(&store, &ingress, &shutdown).await;
         }
         rounds = rounds.wrapping_add(1);
         tokio::select! {
@@ -78,8 +77,20 @@ async fn wake_all(ingress: &Ingress, left_alone: &[LeftAlone]) {
     }
 }
 
-async fn upkeep(store: &Store) {
-    match store.create_partitions_ahead().await {
+/// What is done every hour, by one worker at a time.
+async fn look_after(store: &Store, ingress: &Ingress, shutdown: &CancellationToken) {
+    match store.alone(Chore::Upkeep).await {
+        Ok(Some(alone)) => {
+            upkeep(&alone).await;
+            expire(&alone, ingress, shutdown).await;
+        }
+        Ok(None) => tracing::debug!("another worker looks after partitions and what has expired"),
+        Err(error) => tracing::warn!(%error, "partitions could not be looked after"),
+    }
+}
+
+async fn upkeep(alone: &Alone) {
+    match alone.create_partitions_ahead().await {
         Ok(0) => {}
         Ok(created) => tracing::info!(created, "partitions were created ahead of time"),
         Err(error) => tracing::error!(
@@ -90,10 +101,10 @@ async fn upkeep(store: &Store) {
 }
 
 /// Ends what waited for too long, in bounded steps.
-async fn expire(store: &Store, ingress: &Ingress, shutdown: &CancellationToken) {
+async fn expire(alone: &Alone, ingress: &Ingress, shutdown: &CancellationToken) {
     let (mut after, mut count) = (None, 0);
     while !shutdown.is_cancelled() {
-        match store.expire_deliveries(after, EXPIRES_AT_ONCE).await {
+        match alone.expire_deliveries(after, EXPIRES_AT_ONCE).await {
             Ok(step) => {
                 count += step.count;
                 for (endpoint, delivery) in step.unblocked {

@@ -2,7 +2,7 @@
 //! forgets the answers of old idempotency keys. Neither ever stands in the way of a request.
 
 use observability::Health;
-use store::Store;
+use store::{Chore, Store};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
@@ -59,7 +59,7 @@ pub(crate) async fn watch_database(
 }
 
 /// Forgets answers that no repeat is given any more, and secrets that have ended, a bounded number
-/// at a time.
+/// at a time, one api role at a time.
 pub(crate) async fn forget_old_answers(store: Store, shutdown: CancellationToken) {
     let mut ticks = interval(FORGET_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,12 +68,21 @@ pub(crate) async fn forget_old_answers(store: Store, shutdown: CancellationToken
             () = shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        match store.forget_old_answers(FORGET_ANSWERS_MAX).await {
+        let alone = match store.alone(Chore::Forgetting).await {
+            Ok(Some(alone)) => alone,
+            // Another role is at it.
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "old idempotency keys could not be looked after");
+                continue;
+            }
+        };
+        match alone.forget_old_answers(FORGET_ANSWERS_MAX).await {
             Ok(0) => {}
             Ok(count) => tracing::debug!(count, "forgot answers of old idempotency keys"),
             Err(error) => tracing::warn!(%error, "old idempotency keys could not be forgotten"),
         }
-        if let Err(error) = store.forget_ended_secrets(FORGET_SECRETS_MAX).await {
+        if let Err(error) = alone.forget_ended_secrets(FORGET_SECRETS_MAX).await {
             tracing::warn!(%error, "secrets that have ended could not be forgotten");
         }
     }

@@ -11,7 +11,7 @@ use sqlx::Postgres;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 
-use crate::{Store, StoreError};
+use crate::{Alone, Store, StoreError};
 
 /// A write's statement: the trace is set first, for the triggers; nothing is made when the key has
 /// an answer; what is made is kept as the key's answer. `$1` to `$5` are the frame's, the
@@ -179,7 +179,9 @@ impl Store {
         .await?;
         Ok(())
     }
+}
 
+impl Alone {
     /// Forgets up to `limit` answers that are older than a key is valid; says how many they were.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! thing it is about. No rule of the domain is decided here: a statement does what it was told,
 //! in one transaction, or nothing.
 
+mod alone;
 mod attempts;
 mod backlog;
 mod cdc;
@@ -24,6 +25,7 @@ mod turn;
 mod visibility;
 mod why;
 
+pub use alone::{Alone, Chore};
 pub use attempts::{ShownAttempt, ShownDelivery};
 pub use backlog::{Backlog, EndpointBacklog, SlotSize, Standings};
 pub use cdc::{CdcProducer, SlotState};

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::idempotency::{Bound, Operation, answer_of, write_once};
-use crate::{FIRST_SECRET_VERSION, SealedSecret, Store, StoreError, Write, Written};
+use crate::{Alone, FIRST_SECRET_VERSION, SealedSecret, Store, StoreError, Write, Written};
 
 /// A secret that is about to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +184,9 @@ impl Store {
         })
         .await
     }
+}
 
+impl Alone {
     /// Forgets up to `limit` secrets that ended more than a day ago: they sign nothing any more.
     ///
     /// # Errors
@@ -200,7 +202,9 @@ impl Store {
         .await?;
         Ok(done.rows_affected())
     }
+}
 
+impl Store {
     /// Up to `limit` of what is sealed with another key than `key_id`, beyond `after`.
     ///
     /// # Errors

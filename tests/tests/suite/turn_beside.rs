@@ -9,7 +9,7 @@ use domain::{DeliveryId, EndpointId};
 use posthorn_tests::until;
 use sqlx::Connection;
 use sqlx::PgConnection;
-use store::{Commanded, Order, Settled, Told};
+use store::{Chore, Commanded, Order, Settled, Told};
 use uuid::Uuid;
 
 use crate::turn::{Bench, attempt, bench};
@@ -129,7 +129,7 @@ async fn the_sweeper_comes_for_a_deleted_endpoint_where_something_waits_or_nobod
     // The expiry would find it too, if nobody else did.
     bench.run(AGE).await?;
     bench.run("update endpoints set policy = '{\"expires_after_s\": 3600}'").await?;
-    bench.store.expire_deliveries(None, 10).await?;
+    bench.alone().await?.expire_deliveries(None, 10).await?;
     ensure!(bench.count("finished_deliveries where reason = 'deleted'").await? == 2);
     ensure!(!bench.is_found().await?);
     Ok(())
@@ -182,12 +182,13 @@ async fn a_delivery_expires_by_its_own_endpoints_limit() -> anyhow::Result<()> {
     let mut bench = bench("expires", 5).await?;
     bench.run(AGE).await?;
     // By the default they have 60 days.
-    ensure!(bench.store.expire_deliveries(None, 2).await?.count == 0);
+    let alone = bench.alone().await?;
+    ensure!(alone.expire_deliveries(None, 2).await?.count == 0);
     bench.run("update endpoints set policy = '{\"expires_after_s\": 3600}'").await?;
     // In steps, each where the last one ended; nobody waits behind them.
     let (mut after, mut count) = (None, 0);
     loop {
-        let step = bench.store.expire_deliveries(after, 2).await?;
+        let step = alone.expire_deliveries(after, 2).await?;
         ensure!(step.unblocked.is_empty(), "{step:?}");
         (after, count) = (step.next, count + step.count);
         if after.is_none() {
@@ -228,7 +229,7 @@ async fn an_expiry_that_lets_others_go_says_so_and_they_are_due_from_then_on() -
     .bind(DeliveryId::from(old).to_string())
     .execute(&mut bench.db)
     .await?;
-    let step = bench.store.expire_deliveries(None, 10).await?;
+    let step = bench.alone().await?.expire_deliveries(None, 10).await?;
     ensure!(step.count == 1, "{step:?}");
     ensure!(step.unblocked == [(bench.endpoint, DeliveryId::from(old))], "{step:?}");
     ensure!(bench.count("endpoint_runtime where looked_at > now() - interval '1 min'").await? == 1);
@@ -282,4 +283,20 @@ async fn one_command_id_for_two_endpoints_in_the_same_moment_is_refused_by_name(
     ensure!(bench.count("endpoint_events").await? == 0);
     ensure!(bench.count("endpoint_runtime where version > 0").await? == 0);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hourly_chores_are_one_processes_at_a_time() -> anyhow::Result<()> {
+    let bench = bench("alone", 0).await?;
+    let mine = bench.alone().await?;
+    // As another process has it.
+    let other = store::Store::new(&bench.url, "posthorn-tests", 2)?;
+    ensure!(other.alone(Chore::Upkeep).await?.is_none(), "two do it at once");
+    ensure!(other.alone(Chore::Forgetting).await?.is_some(), "the api's chores are others");
+    drop(mine);
+    until("the other one may", Duration::from_secs(20), async || {
+        ensure!(other.alone(Chore::Upkeep).await?.is_some(), "nobody does it");
+        Ok(())
+    })
+    .await
 }

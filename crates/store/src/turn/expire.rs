@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::command::{append, finish, lock};
 use super::delete::cancel;
-use crate::{Store, StoreError};
+use crate::{Alone, StoreError};
 
 /// What one step of the expiry came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ const CANDIDATES: &str = "
         and d.created_at < clock_timestamp() - l.lasts
     order by d.id limit $3";
 
-impl Store {
+impl Alone {
     /// Ends what waited for too long, among at most `limit` of the oldest after `after`.
     ///
     /// # Errors

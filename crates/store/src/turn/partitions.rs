@@ -2,12 +2,12 @@
 
 use sqlx::Row;
 
-use crate::{Store, StoreError};
+use crate::{Alone, StoreError};
 
 /// How far ahead partitions are kept: a maintainer that is away for a month does no harm.
 const WEEKS_AHEAD: i32 = 4;
 
-impl Store {
+impl Alone {
     /// Creates the partitions that are missing for the next weeks; how many it created.
     ///
     /// # Errors
