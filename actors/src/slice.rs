@@ -8,11 +8,10 @@
 use std::time::{Duration, Instant};
 
 use domain::endpoint::{
-    Command, Decision, DeliveryFacts, Disposition, EndpointState, FinishReason, Jitter, Policy,
-    decide, next_up,
+    Command, Decision, DeliveryFacts, Disposition, EndpointState, FinishReason, Policy, decide,
+    next_up,
 };
 use domain::{AttemptId, EndpointId};
-use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt};
 use observability::metrics::{self, WaitedFor};
 use observability::spans::{self, Invocation};
@@ -22,6 +21,8 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::attempt::{self, Made, Plan, Turn};
+use crate::ended::{Ended, caught};
+use crate::jitter;
 use crate::persist::persist;
 use crate::reason::reason;
 use crate::report::{SliceReport, StateView, millis};
@@ -36,6 +37,8 @@ const FRESH_FOR: Duration = Duration::from_secs(10);
 /// The one deadline around the whole step: an attempt (30 s) that began last, and patience with
 /// the database on both sides. Well before Restate's inactivity timeout (3 min).
 const STEP_DEADLINE: Duration = Duration::from_secs(80);
+/// What is left of it for the report, when the rest is settled of a slice that cannot go on.
+const REPORT_TIME: Duration = Duration::from_secs(1);
 
 /// Somebody else has the turn: this run must stop, Restate starts the rightful one over.
 #[derive(Debug, thiserror::Error)]
@@ -102,32 +105,6 @@ pub(crate) async fn run(
     }
 }
 
-enum Ended {
-    FenceLost,
-    Stuck(String),
-}
-
-impl From<StoreError> for Ended {
-    fn from(error: StoreError) -> Self {
-        Self::Stuck(error.to_string())
-    }
-}
-
-/// What `slice` comes to; a panic in it is a fault of ours like another. Let through, it would be
-/// tried twenty times at once and then be killed in silence.
-async fn caught<T>(slice: impl Future<Output = Result<T, Ended>>) -> Result<T, Ended> {
-    // What it leaves half done is its own and is dropped with it.
-    let ended = std::panic::AssertUnwindSafe(slice).catch_unwind().await;
-    ended.unwrap_or_else(|panic| {
-        let message = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        Err(Ended::Stuck(format!("a slice panicked: {message}")))
-    })
-}
-
 async fn look_and_send(
     worker: &Worker,
     endpoint: EndpointId,
@@ -189,7 +166,7 @@ impl Slice<'_> {
     /// a single probe and lanes that are refilled are this one loop.
     async fn run(mut self) -> Result<SliceReport, Ended> {
         let mut in_flight = FuturesUnordered::new();
-        loop {
+        let ended = loop {
             while let Some(delivery) = self.next(in_flight.len()) {
                 let (turn, plan) = (self.turn, self.plan(&delivery));
                 in_flight.push(async move {
@@ -199,13 +176,38 @@ impl Slice<'_> {
             }
             match in_flight.next().await {
                 Some((delivery, Some(made))) => {
-                    self.settle(&delivery, &made).instrument(made.span.clone()).await?;
+                    let settled = self.settle(&delivery, &made).instrument(made.span.clone());
+                    if let Err(ended) = settled.await {
+                        break ended;
+                    }
                 }
                 // It would have begun too late.
                 Some((_, None)) => self.close(),
                 None => return Ok(self.report()),
             }
+        };
+        let left = STEP_DEADLINE.saturating_sub(self.began.elapsed() + REPORT_TIME);
+        match tokio::time::timeout(left, self.settle_rest(in_flight)).await {
+            Ok(true) => Err(Ended::FenceLost),
+            Ok(false) | Err(_) => Err(ended),
         }
+    }
+
+    /// Settles what is still in flight when a settle failed: the requests were made, and an outcome
+    /// that is thrown away makes each of them be sent again. True: the turn is lost, and no more
+    /// than the attempts was kept.
+    async fn settle_rest(
+        &mut self,
+        mut in_flight: FuturesUnordered<impl Future<Output = (DueDelivery, Option<Made>)>>,
+    ) -> bool {
+        let mut is_lost = false;
+        while let Some((delivery, made)) = in_flight.next().await {
+            if let Some(made) = made {
+                let settled = self.settle(&delivery, &made).instrument(made.span.clone()).await;
+                is_lost |= matches!(settled, Err(Ended::FenceLost));
+            }
+        }
+        is_lost
     }
 
     /// Takes the delivery to attempt now out of the line, if there is one.
@@ -259,7 +261,7 @@ impl Slice<'_> {
             outcome: attempt.outcome,
             started_at: attempt.started_at,
         };
-        let jitter = draw_jitter();
+        let jitter = jitter::draw();
         loop {
             let decision = decide(&self.state, &self.policy, &command, self.now(), jitter);
             let state = decision.state_after(self.state);
@@ -346,31 +348,4 @@ fn answer_of(settled: &Result<Settled, StoreError>) -> &'static str {
 
 pub(crate) fn elapsed_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A jitter, out of the random bits of a UUID.
-fn draw_jitter() -> Jitter {
-    let random = u32::from_le_bytes(first_four(Uuid::new_v4().as_bytes()));
-    Jitter::from_unit(f64::from(random) / f64::from(u32::MAX))
-}
-
-/// The first four bytes of a version 4 UUID are all random.
-fn first_four(bytes: &[u8; 16]) -> [u8; 4] {
-    [bytes[0], bytes[1], bytes[2], bytes[3]]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Ended, caught};
-
-    #[tokio::test]
-    async fn a_panic_is_a_slice_that_is_stuck_and_says_why() {
-        let literal = caught::<()>(async { panic!("a literal") }).await;
-        let seven = std::hint::black_box(7);
-        let formatted = caught::<()>(async { panic!("{seven} of them") }).await;
-        for (ended, said) in [(literal, "a literal"), (formatted, "7 of them")] {
-            let Err(Ended::Stuck(reason)) = ended else { panic!("it went through") };
-            assert_eq!(reason, format!("a slice panicked: {said}"));
-        }
-    }
 }

@@ -39,6 +39,7 @@ mod told_apart;
 mod traces;
 mod turn;
 mod turn_beside;
+mod turn_lost;
 mod up;
 mod why;
 

@@ -103,10 +103,19 @@ impl World<'_> {
         let flight = slice.flights.remove(place);
         if !self.settle(run_id, flight) {
             self.tally.fences_lost += 1;
-            return self.fails(run_id);
+            return self.stop_once_settled(run_id);
         }
         if !self.breaks(run_id, Point::AfterSettle, Happening::Step(run_id)) {
             self.after(0, 2 * MILLI, Happening::Step(run_id));
+        }
+    }
+
+    /// The turn is lost: nothing begins any more, and what is in flight is still kept as attempts.
+    fn stop_once_settled(&mut self, run_id: u64) {
+        self.take_over(run_id, |slice| slice.is_closing = true);
+        let slice = self.runs.get(&run_id).and_then(|run| run.slice.as_ref());
+        if slice.is_none_or(|slice| slice.flights.is_empty()) {
+            self.fails(run_id);
         }
     }
 
