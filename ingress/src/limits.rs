@@ -79,6 +79,7 @@ pub(crate) const ACTOR_LENGTH_MAX: usize = 200;
 
 /// Lines of the journal's story that a status tells: what a person reads at a glance.
 pub(crate) const LAST_EVENTS_MAX: usize = 10;
-/// Events that are folded to tell them: what an event means follows from those before it (is it the
-/// first failure, or a probe of an open breaker?). `posthorn endpoint history` folds all of them.
-pub(crate) const EVENTS_FOLDED_MAX: i64 = 1_000;
+/// Events that are read at once to tell them, and the fewest among which the last lines are looked
+/// for: not every event is told. What one means follows from those before it (is it the first
+/// failure, or a probe of an open breaker?), so more are read of an endpoint that failed for longer.
+pub(crate) const EVENTS_READ: i64 = 1_000;

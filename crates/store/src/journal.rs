@@ -70,6 +70,53 @@ impl Store {
         }))
     }
 
+    /// The last event of `endpoint`, up to the one numbered `upto`, after which nothing stands in its
+    /// way whatever came before: it had recovered, or what stood there was forgotten. 0: none.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn last_fresh_start(
+        &self,
+        endpoint: EndpointId,
+        upto: i64,
+    ) -> Result<i64, StoreError> {
+        let version: Option<i64> = sqlx::query_scalar(
+            "select version from endpoint_events
+             where endpoint_id = $1 and version <= $2
+                 and (event ->> 'type' in ('recovered', 'url_changed')
+                     or (event ->> 'type' = 'enabled' and event ->> 'because' = 'operator'))
+             order by version desc limit 1",
+        )
+        .bind(endpoint.uuid())
+        .bind(upto)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(version.unwrap_or(0))
+    }
+
+    /// The last event of `endpoint`, up to the one numbered `upto`, that said whether it may be sent
+    /// to; none: it was always active.
+    ///
+    /// # Errors
+    /// When the database is away, or the event cannot be read by this version.
+    pub async fn last_status_event(
+        &self,
+        endpoint: EndpointId,
+        upto: i64,
+    ) -> Result<Option<EndpointEvent>, StoreError> {
+        let event: Option<Json<EndpointEvent>> = sqlx::query_scalar(
+            "select event from endpoint_events
+             where endpoint_id = $1 and version <= $2
+                 and event ->> 'type' in ('paused', 'resumed', 'disabled', 'enabled')
+             order by version desc limit 1",
+        )
+        .bind(endpoint.uuid())
+        .bind(upto)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(event.map(|Json(event)| event))
+    }
+
     /// Up to `limit` events of `endpoint` after the one numbered `after`, oldest first.
     ///
     /// # Errors

@@ -3,14 +3,16 @@
 //! The command is done when its transaction is; the wake after it only makes it quick. A repeat
 //! wakes again, because the first one's may have been lost.
 
-use domain::endpoint::{Breaker, DisabledReason, EndpointState, Entry, Status, history};
+use domain::endpoint::{
+    Breaker, DisabledReason, EndpointState, Entry, Status, evolve, history_from,
+};
 use domain::{DeliveryId, EndpointId, EventType};
 use store::{Commanded, Ended, Obeyed, Order, Redeliverable, Standing, Told};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Operations, id};
-use crate::limits::{ACTOR_LENGTH_MAX, EVENTS_FOLDED_MAX, LAST_EVENTS_MAX};
+use crate::limits::{ACTOR_LENGTH_MAX, EVENTS_READ, LAST_EVENTS_MAX};
 use crate::refusal::Refusal;
 
 /// Who asks when nobody says so.
@@ -161,17 +163,39 @@ impl Operations {
             if let Some(at) = standing.deleted_at {
                 return Err(Refusal::Deleted { at });
             }
-            let after = standing.version - EVENTS_FOLDED_MAX;
-            let folded = self.store.journal(endpoint, after, EVENTS_FOLDED_MAX).await?;
-            let mut last_events = history(
-                folded
-                    .iter()
-                    .map(|entry| Entry { event: &entry.event, actor: entry.actor.as_deref() }),
-            );
-            last_events.drain(..last_events.len().saturating_sub(LAST_EVENTS_MAX));
+            let last_events = self.last_events(endpoint, standing.version).await?;
             Ok(ShownStanding { endpoint, standing, last_events })
         })
         .await
+    }
+
+    /// The end of the story of an endpoint. It is read from a point on at which the endpoint is known
+    /// to stand in no one's way, so that the end says what the whole would say.
+    async fn last_events(
+        &self,
+        endpoint: EndpointId,
+        version: i64,
+    ) -> Result<Vec<String>, Refusal> {
+        let store = &self.store;
+        let (mut after, mut state) = (0, EndpointState::default());
+        if version > EVENTS_READ {
+            after = store.last_fresh_start(endpoint, version - EVENTS_READ).await?;
+            let status = store.last_status_event(endpoint, after).await?;
+            state.status = status.map_or(state, |event| evolve(state, &event)).status;
+        }
+        let mut last_events = Vec::new();
+        loop {
+            let page = store.journal(endpoint, after, EVENTS_READ).await?;
+            after = page.last().map_or(after, |last| last.version);
+            let entries = page
+                .iter()
+                .map(|entry| Entry { event: &entry.event, actor: entry.actor.as_deref() });
+            last_events.extend(history_from(&mut state, entries));
+            last_events.drain(..last_events.len().saturating_sub(LAST_EVENTS_MAX));
+            if i64::try_from(page.len()).is_ok_and(|read| read < EVENTS_READ) {
+                return Ok(last_events);
+            }
+        }
     }
 }
 

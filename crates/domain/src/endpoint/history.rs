@@ -25,15 +25,23 @@ pub struct Entry<'a> {
 
 /// The story that the whole journal of an endpoint tells.
 pub fn history<'a>(journal: impl IntoIterator<Item = Entry<'a>>) -> Vec<String> {
+    history_from(&mut EndpointState::default(), journal)
+}
+
+/// The story that a part of a journal tells: `state` is where the endpoint stood before it, and where
+/// it stands after it.
+pub fn history_from<'a>(
+    state: &mut EndpointState,
+    journal: impl IntoIterator<Item = Entry<'a>>,
+) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut state = EndpointState::default();
     for entry in journal {
-        if let Some(sentence) = sentence(&state, entry.event) {
+        if let Some(sentence) = sentence(state, entry.event) {
             let at = clock(entry.event.at());
             let by = entry.actor.map_or(String::new(), |actor| format!(" ({actor})"));
             lines.push(format!("{at}  {sentence}{by}"));
         }
-        state = evolve(state, entry.event);
+        *state = evolve(*state, entry.event);
     }
     lines
 }

@@ -29,7 +29,7 @@ pub use command::{Command, DeliveryFacts, Objection, objection};
 pub use decide::{Decision, Disposition, FinishReason, decide};
 pub use event::{DisabledReason, EnabledBecause, EndpointEvent, JOURNAL_SCHEMA_VERSION};
 pub use evolve::{evolve, fold};
-pub use history::{Entry, history};
+pub use history::{Entry, history, history_from};
 pub use jitter::Jitter;
 pub use next_up::{LINE_MIN, next_up};
 pub use policy::{Ordering, Policy, PolicySettings};
