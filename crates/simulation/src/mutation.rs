@@ -34,6 +34,8 @@ pub enum Mutation {
     PausedSends,
     /// What an unwell endpoint exhausts takes a day and not the whole span.
     ExhaustsEarly,
+    /// An endpoint that is disabled loses its head to answers of 5xx.
+    DisabledUsesUp,
     /// A refused event is tried for ever.
     RefusedForEver,
     /// All lanes are back at once after a recovery.
@@ -81,7 +83,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every one of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::StrictStepsAside,
         Self::ConvictsNobody,
         Self::WalksNot,
@@ -92,6 +94,7 @@ impl Mutation {
         Self::AnswerEnablesGone,
         Self::PausedSends,
         Self::ExhaustsEarly,
+        Self::DisabledUsesUp,
         Self::RefusedForEver,
         Self::RampSkipped,
         Self::TwoAtOnce,
@@ -206,6 +209,17 @@ fn spoil(
             let age = delivery.first_attempt_at.map_or(time::Duration::ZERO, |first| now - first);
             let fails = events.iter().any(|e| matches!(e, EndpointEvent::FoundUnwell { .. }));
             if fails && age >= time::Duration::DAY {
+                decision.disposition = Disposition::Finish(FinishReason::Unwell);
+            }
+        }
+        Mutation::DisabledUsesUp => {
+            let is_disabled =
+                matches!(state.status, Status::Disabled { reason: DisabledReason::Unwell, .. });
+            let is_a_500 = |event: &EndpointEvent| {
+                let cause = Unwell::Status(500);
+                matches!(event, EndpointEvent::FoundUnwell { cause: seen, .. } if *seen == cause)
+            };
+            if is_disabled && events.iter().any(is_a_500) {
                 decision.disposition = Disposition::Finish(FinishReason::Unwell);
             }
         }

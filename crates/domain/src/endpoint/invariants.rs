@@ -157,24 +157,13 @@ fn an_event_is_exhausted_by_an_unwell_endpoint_after_the_whole_span_and_not_befo
     }
     let first = settled.delivery.first_attempt_at.unwrap_or(step.now);
     let is_over = between(first.max(span.since), step.now) >= step.policy.schedule.span();
-    let is_used_up = step.after.status == Status::Active || hides_others(step);
-    let counts = is_used_up && !settled.is_a_refusal();
+    let counts = step.after.status == Status::Active && !settled.is_a_refusal();
     (is_over && counts) == (step.finished() == Some(FinishReason::Unwell))
 }
 
 fn a_paused_or_disabled_endpoint_uses_nothing_up(step: &Step<'_>) -> bool {
     let is_active = step.before.status == Status::Active && step.after.status == Status::Active;
-    is_active || hides_others(step) || step.finished() != Some(FinishReason::Unwell)
-}
-
-/// A strict head that gets a 5xx for its daily probe may be poisonous, and nobody may probe instead.
-fn hides_others(step: &Step<'_>) -> bool {
-    let is_a_500 =
-        step.after.unwell.is_some_and(|span| matches!(span.cause, Unwell::Status(500..)));
-    step.policy.ordering == Ordering::Strict
-        && is_disabled_for(step.before, DisabledReason::Unwell)
-        && is_disabled_for(step.after, DisabledReason::Unwell)
-        && is_a_500
+    is_active || step.finished() != Some(FinishReason::Unwell)
 }
 
 fn only_an_old_delivery_expires(step: &Step<'_>) -> bool {

@@ -217,7 +217,7 @@ impl Case<'_> {
         if disables {
             events.push(EndpointEvent::Disabled { reason: DisabledReason::Unwell, at });
         }
-        let disposition = if self.is_used_up(cause, since, disables) {
+        let disposition = if self.is_used_up(since, disables) {
             Disposition::Finish(FinishReason::Unwell)
         } else {
             Disposition::Stay
@@ -226,17 +226,12 @@ impl Case<'_> {
     }
 
     /// Was the endpoint unwell for the schedule's whole span since the delivery's first attempt?
-    fn is_used_up(&self, cause: Unwell, since: OffsetDateTime, disables: bool) -> bool {
-        let state = self.state;
-        // A paused or disabled endpoint collects deliveries and loses none. But in strict nobody
-        // else may probe: a poisonous head would keep an endpoint disabled that is long back.
-        let is_active = state.status == Status::Active && !disables;
-        let hides_others = state.is_disabled_for_being_unwell()
-            && self.policy.ordering == Ordering::Strict
-            && is_a_server_error(cause);
+    fn is_used_up(&self, since: OffsetDateTime, disables: bool) -> bool {
+        // A paused or disabled endpoint collects deliveries and loses none, whatever its order: a
+        // strict one that stays disabled for its head's sake is an operator's to free.
+        let is_active = self.state.status == Status::Active && !disables;
         let first = self.attempted.delivery.first_attempt_at.unwrap_or(self.now);
-        (is_active || hides_others)
-            && between(first.max(since), self.now) >= self.policy.schedule.span()
+        is_active && between(first.max(since), self.now) >= self.policy.schedule.span()
     }
 
     /// Did this attempt begin so late after the last one that the time between is ours, not the

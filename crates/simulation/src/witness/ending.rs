@@ -77,8 +77,11 @@ impl Witness {
         let excused = |number: u32| {
             merchant.missing.contains(&number) || (is_disabled && merchant.poison.contains(&number))
         };
-        // A missing payload blocks a strict line for as long as it may wait.
-        let stands_behind = is_strict && !merchant.missing.is_empty();
+        // A missing payload blocks a strict line for as long as it may wait; so does a poisonous
+        // event at its head once that has the endpoint disabled, until an operator skips it.
+        let head = database.waiting.values().next().map(|row| row.number);
+        let is_held = is_disabled && head.is_some_and(|head| merchant.poison.contains(&head));
+        let stands_behind = is_strict && (!merchant.missing.is_empty() || is_held);
         let left: Vec<u32> = database
             .waiting
             .values()

@@ -133,10 +133,7 @@ impl Witness {
                 let check = "who is exhausted by an unwell endpoint was tried for the whole span";
                 self.check(age + MINUTE >= length(span), check, now, || format!("{number}: {age}"));
                 let least = self.least(step, span);
-                // A strict head may be used up by daily probes.
-                if step.before.status == Status::Active {
-                    self.unbroken(now, least, "an unwell endpoint has failed all the time");
-                }
+                self.unbroken(now, least, "an unwell endpoint has failed all the time");
             }
             FinishReason::Delivered
             | FinishReason::Expired
