@@ -168,7 +168,10 @@ create table deliveries (
     next_attempt_at timestamptz
         constraint deliveries_next_attempt_at_range
             check (next_attempt_at >= '2000-01-01Z' and next_attempt_at < '10000-01-01Z'),
-    poisonous boolean not null default false
+    poisonous boolean not null default false,
+    -- It stepped aside on a fault of ours: its code, and since when. Null: not so, or no longer.
+    fault text,
+    fault_since timestamptz
 ) with (
     fillfactor = 80,
     -- Rows come and go all day: dead ones are swept early, or every look wades through them.
@@ -180,6 +183,7 @@ create table deliveries (
 create index deliveries_in_line on deliveries (endpoint_id, sequence) where next_attempt_at is null;
 create index deliveries_aside on deliveries (endpoint_id, next_attempt_at)
     where next_attempt_at is not null;
+create index deliveries_faulty on deliveries (endpoint_id, fault_since) where fault is not null;
 
 -- What has ended. The transaction that ends a delivery moves its row here.
 create table finished_deliveries (

@@ -2,6 +2,20 @@
 -- are ordered; both are volatile plpgsql at read committed, so each statement in them has a fresh
 -- snapshot: a single statement that waited for the lock would see what was there before it waited.
 
+-- Of an endpoint's deliveries that stepped aside on a fault of ours: the one that has been so for the
+-- longest, and how many others there are, counted up to 1,000. No row: there is none.
+create function faulty(p_endpoint uuid)
+    returns table (id uuid, fault text, since timestamptz, others int)
+    language sql stable
+    as $$
+        select d.id, d.fault, d.fault_since,
+            (select count(*)::int - 1 from (select from deliveries o
+                where o.endpoint_id = p_endpoint and o.fault is not null limit 1001) counted)
+        from deliveries d
+        where d.endpoint_id = p_endpoint and d.fault is not null
+        order by d.fault_since limit 1
+    $$;
+
 -- A look: take the turn (a new fence), then read where the endpoint stands and what is due.
 -- One row; none when there is no such endpoint.
 create function look(p_endpoint uuid, p_limit int, p_fence uuid)
@@ -13,6 +27,8 @@ create function look(p_endpoint uuid, p_limit int, p_fence uuid)
         secret_versions int[], secret_key_ids text[], secret_ciphertexts bytea[],
         -- The earliest time at which something that steps aside comes back.
         next_due timestamptz,
+        -- What stepped aside on a fault of ours, for people.
+        faulty_id uuid, faulty_fault text, faulty_since timestamptz, faulty_others int,
         ids uuid[], event_ids uuid[], event_types text[], object_ids text[],
         occurred_ats timestamptz[], traceparents text[],
         attempts int[], refusals int[], first_attempt_ats timestamptz[], poisonous bool[]
@@ -76,6 +92,12 @@ begin
             ) d;
         select min(d.next_attempt_at) into next_due from deliveries d
             where d.endpoint_id = p_endpoint and d.next_attempt_at > looked_at;
+    end if;
+    -- Where nobody is aside, and everything is read that is due, there is no need to ask.
+    if next_due is not null or not may_send or not_before > looked_at then
+        select f.id, f.fault, f.since, f.others
+            into faulty_id, faulty_fault, faulty_since, faulty_others
+            from faulty(p_endpoint) f;
     end if;
     return next;
 end
@@ -196,7 +218,13 @@ begin
             refusals = d.refusals + p_refused::int,
             first_attempt_at = coalesce(d.first_attempt_at, p_started_at),
             next_attempt_at = case p_disposition when 'step_aside' then p_next_attempt_at
-                else d.next_attempt_at end
+                else d.next_attempt_at end,
+            -- Until it gets further than to our fault.
+            fault = case when p_class <> 'fault' then null
+                when p_disposition = 'step_aside' then p_code else d.fault end,
+            fault_since = case when p_class <> 'fault' then null
+                when p_disposition = 'step_aside' then coalesce(d.fault_since, p_started_at)
+                else d.fault_since end
         where d.id = p_delivery;
     end if;
 

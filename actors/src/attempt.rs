@@ -11,7 +11,7 @@ use data_service::PayloadError;
 use delivery::CustomHeaders;
 use delivery::secrets::{Sealed, Secret};
 use domain::endpoint::{Breaker, Decision, Disposition, EndpointState};
-use domain::{AttemptId, EndpointId, Fault, Outcome, PaymentId};
+use domain::{AttemptId, EndpointId, Fault, Outcome, PaymentId, rfc3339_seconds};
 use observability::metrics::{self, WaitedFor};
 use observability::spans::{self, Invocation};
 use observability::traceparent;
@@ -19,7 +19,6 @@ use store::{AttemptRow, DueDelivery, LiveSecret, Look};
 use time::OffsetDateTime;
 use tracing::{Instrument, Span};
 
-use crate::report::rfc3339;
 use crate::worker::Worker;
 
 /// Where what wakes an endpoint is announced, as spans have it.
@@ -92,7 +91,7 @@ impl Made {
             Disposition::StepAside { until, .. } => ("steps aside", Some(until)),
             Disposition::Stay | Disposition::Block => ("stays in line", state.waits_until(now)),
         };
-        let next = until.map(rfc3339);
+        let next = until.map(rfc3339_seconds);
         let breaker = match state.breaker {
             Breaker::Closed => "closed",
             Breaker::Open { .. } => "open",

@@ -3,7 +3,8 @@
 //! No payload, no secret, no list that grows. Its form is part of a deployment: code that writes
 //! another form is registered under another URL.
 
-use domain::endpoint::{Breaker, EndpointState, Status};
+use domain::endpoint::{Breaker, EndpointState, Faulty, Status, trouble};
+use domain::rfc3339_seconds;
 use domain::wake::SliceEnd;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -75,7 +76,8 @@ pub(crate) struct StateView {
     pub(crate) merchant: String,
     pub(crate) status: String,
     pub(crate) breaker: String,
-    /// What the endpoint last did wrong and how often in a row, since when; or our own fault.
+    /// What the endpoint last did wrong and how often in a row, since when; or our own fault, also
+    /// one of a delivery that stepped aside on it.
     pub(crate) trouble: Option<String>,
     /// Until when everything waits.
     pub(crate) waits_until: Option<String>,
@@ -88,6 +90,7 @@ impl StateView {
         merchant: &str,
         state: &EndpointState,
         version: u64,
+        faulty: Option<&Faulty>,
         now: OffsetDateTime,
     ) -> Self {
         let status = match state.status {
@@ -99,32 +102,15 @@ impl StateView {
             Breaker::Closed => "closed",
             Breaker::Open { .. } => "open",
         };
-        let unwell = state.unwell.map(|span| {
-            let what = match span.cause {
-                domain::Unwell::Status(status) => format!("answers {status}"),
-                other => format!("does not answer ({})", other.code()),
-            };
-            format!("{what}, {} in a row since {}", span.consecutive, rfc3339(span.since))
-        });
-        let fault = state.fault.map(|span| {
-            let (code, since) = (span.fault.code(), rfc3339(span.since));
-            format!("our fault: {code}, {} in a row since {since}", span.consecutive)
-        });
         Self {
             merchant: merchant.to_owned(),
             status: status.to_owned(),
             breaker: breaker.to_owned(),
-            trouble: fault.or(unwell),
-            waits_until: state.waits_until(now).map(rfc3339),
+            trouble: trouble(state, faulty),
+            waits_until: state.waits_until(now).map(rfc3339_seconds),
             version,
         }
     }
-}
-
-/// A time to the second, as people read it.
-pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
-    let whole = time.replace_nanosecond(0).unwrap_or(time);
-    whole.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
 
 /// Milliseconds since 1970, rounded up: a timer must not fire before its time.
@@ -138,5 +124,5 @@ pub(crate) fn text_of(at_ms: i64) -> String {
         return "as soon as PostgreSQL answers".to_owned();
     }
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000)
-        .map_or_else(|_| at_ms.to_string(), rfc3339)
+        .map_or_else(|_| at_ms.to_string(), rfc3339_seconds)
 }

@@ -8,10 +8,10 @@
 use std::time::{Duration, Instant};
 
 use domain::endpoint::{
-    Command, Decision, DeliveryFacts, Disposition, EndpointState, FinishReason, Policy, decide,
-    next_up,
+    Command, Decision, DeliveryFacts, Disposition, EndpointState, Faulty, FinishReason, Policy,
+    decide, next_up,
 };
-use domain::{AttemptId, EndpointId};
+use domain::{AttemptId, EndpointId, Outcome};
 use futures::stream::{FuturesUnordered, StreamExt};
 use observability::metrics::{self, WaitedFor};
 use observability::spans::{self, Invocation};
@@ -62,6 +62,10 @@ struct Slice<'a> {
     attempts: u32,
     delivered: u32,
     next_due: Option<OffsetDateTime>,
+    /// What stepped aside on a fault of ours, as the look saw it.
+    faulty: Option<Faulty>,
+    /// It may be another by now: one that was attempted before was attempted again, or hit a fault.
+    faulty_moved: bool,
     /// What is due and was not attempted yet, by sequence.
     line: Vec<DueDelivery>,
     /// Nothing begins any more; what is in flight is settled.
@@ -133,6 +137,8 @@ async fn look_and_send(
         attempts: 0,
         delivered: 0,
         next_due: look.next_due,
+        faulty: look.faulty,
+        faulty_moved: false,
         more: line.len() == usize::from(LIMIT),
         line,
         closed: false,
@@ -183,7 +189,7 @@ impl Slice<'_> {
                 }
                 // It would have begun too late.
                 Some((_, None)) => self.close(),
-                None => return Ok(self.report()),
+                None => return Ok(self.ended().await),
             }
         };
         let left = STEP_DEADLINE.saturating_sub(self.began.elapsed() + REPORT_TIME);
@@ -290,6 +296,8 @@ impl Slice<'_> {
                     (self.state, self.version) = (state, version);
                     self.fresh = Instant::now();
                     made.tell(&decision, &self.state, self.now());
+                    self.faulty_moved |= delivery.facts.attempts > 0
+                        || matches!(attempt.outcome, Outcome::Fault { .. });
                     self.follow(&decision, config_version);
                     return Ok(());
                 }
@@ -319,6 +327,16 @@ impl Slice<'_> {
         }
     }
 
+    /// The report, with what its attempts have changed of what stepped aside on a fault of ours.
+    async fn ended(mut self) -> SliceReport {
+        if self.faulty_moved {
+            // It is for people: whoever looks next sees it, when it cannot be seen now.
+            let faulty = self.turn.worker.store.faulty(self.turn.endpoint).await;
+            self.faulty = faulty.unwrap_or(self.faulty);
+        }
+        self.report()
+    }
+
     fn report(&self) -> SliceReport {
         let now = self.now();
         let merchant = self.turn.look.endpoint.merchant_id.as_str();
@@ -332,7 +350,13 @@ impl Slice<'_> {
             waits_until_ms: self.state.waits_until(now).map(millis),
             next_due_ms: self.next_due.map(millis),
             stuck: None,
-            view: Some(StateView::of(merchant, &self.state, self.version, now)),
+            view: Some(StateView::of(
+                merchant,
+                &self.state,
+                self.version,
+                self.faulty.as_ref(),
+                now,
+            )),
         }
     }
 }

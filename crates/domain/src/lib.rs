@@ -22,4 +22,4 @@ pub use invalid::Invalid;
 pub use merchant::{MerchantId, MerchantName};
 pub use outcome::{Fault, Outcome, Unwell};
 pub use payment::{Amount, Currency, FirstStatus, NewPayment, Payment, PaymentStatus};
-pub use timestamp::rfc3339_micros;
+pub use timestamp::{rfc3339_micros, rfc3339_seconds};

@@ -76,6 +76,22 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Every one of them.
+    pub const ALL: [Self; 7] = [
+        Self::Blocked,
+        Self::Secret,
+        Self::PayloadUnavailable,
+        Self::PayloadMissing,
+        Self::PayloadTooLarge,
+        Self::PayloadInvalid,
+        Self::Busy,
+    ];
+
+    /// The one that has this code; none: no version of ours wrote it.
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.code() == code)
+    }
+
     /// Does it stand in the way of every delivery of the endpoint, or of this one only?
     pub const fn is_of_the_endpoint(self) -> bool {
         matches!(self, Self::Blocked | Self::Secret | Self::PayloadUnavailable | Self::Busy)

@@ -55,7 +55,8 @@ pub struct Standings {
     pub status: String,
     /// `closed`, `open`, `half_open`.
     pub breaker: String,
-    /// Code of the fault of ours that stands in the way; empty when none does.
+    /// Code of the fault of ours that stands in the way, of the endpoint or of one of its deliveries;
+    /// empty when none does.
     pub fault: String,
     /// How many.
     pub count: i64,
@@ -112,10 +113,14 @@ impl Store {
                  case when r.state #>> '{breaker,is}' is distinct from 'open' then 'closed'
                      when r.not_before > clock_timestamp() then 'open'
                      else 'half_open' end as breaker,
-                 coalesce(r.state #>> '{fault,fault}', r.state #>> '{blocked,fault}', '') as fault,
+                 coalesce(r.state #>> '{fault,fault}', r.state #>> '{blocked,fault}', f.fault, '')
+                     as fault,
                  count(*) as count
              from endpoint_runtime r
              join endpoints e on e.id = r.endpoint_id and e.deleted_at is null
+             left join (select distinct on (d.endpoint_id) d.endpoint_id, d.fault from deliveries d
+                 where d.fault is not null order by d.endpoint_id, d.fault_since) f
+                 on f.endpoint_id = r.endpoint_id
              group by 1, 2, 3",
         )
         .fetch_all(&self.pool)

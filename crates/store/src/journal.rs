@@ -3,11 +3,12 @@
 //! Read only. The journal is read in pages: that of an endpoint with a hard life is long.
 
 use domain::EndpointId;
-use domain::endpoint::{EndpointEvent, EndpointState};
+use domain::endpoint::{EndpointEvent, EndpointState, Faulty};
 use sqlx::Row;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
+use crate::turn::faulty_of;
 use crate::{Store, StoreError};
 
 /// Waiting deliveries are counted up to here; who has more needs no exact number.
@@ -35,6 +36,8 @@ pub struct Standing {
     pub waiting: i64,
     /// When the row of the first in line was written.
     pub waiting_since: Option<OffsetDateTime>,
+    /// What stepped aside on a fault of ours.
+    pub faulty: Option<Faulty>,
     /// When it was deleted, if it was.
     pub deleted_at: Option<OffsetDateTime>,
 }
@@ -47,6 +50,8 @@ impl Store {
     pub async fn standing(&self, endpoint: EndpointId) -> Result<Option<Standing>, StoreError> {
         let row = sqlx::query(
             "select r.state, r.version, e.deleted_at,
+                 f.id as faulty_id, f.fault as faulty_fault, f.since as faulty_since,
+                 f.others as faulty_others,
                  (select count(*) from (select from deliveries d
                      where d.endpoint_id = r.endpoint_id limit $2) counted) as waiting,
                  (select d.created_at from deliveries d
@@ -54,6 +59,7 @@ impl Store {
                      order by d.sequence limit 1) as waiting_since
              from endpoint_runtime r
              join endpoints e on e.id = r.endpoint_id
+             left join lateral faulty(r.endpoint_id) f on true
              where r.endpoint_id = $1",
         )
         .bind(endpoint.uuid())
@@ -66,6 +72,7 @@ impl Store {
             version: row.try_get("version")?,
             waiting: row.try_get("waiting")?,
             waiting_since: row.try_get("waiting_since")?,
+            faulty: faulty_of(&row)?,
             deleted_at: row.try_get("deleted_at")?,
         }))
     }

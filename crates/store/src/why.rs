@@ -141,7 +141,8 @@ struct Event {
 
 fn endpoint_of(endpoint: EndpointId, standing: &Standing) -> Subject {
     let waiting = u32::try_from(standing.waiting).unwrap_or(0);
-    Subject::Endpoint { endpoint, state: Box::new(standing.state), waiting }
+    let (state, faulty) = (Box::new(standing.state), standing.faulty);
+    Subject::Endpoint { endpoint, state, waiting, faulty }
 }
 
 fn story_of(row: &PgRow) -> Result<DeliveryStory, StoreError> {

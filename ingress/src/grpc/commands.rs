@@ -1,5 +1,6 @@
 //! The commands of `posthorn.v1.EndpointService`, and the endpoint's status.
 
+use domain::endpoint::trouble;
 use proto::v1::{CommandResponse, RedeliverRequest, StatusResponse};
 use store::Told;
 use time::OffsetDateTime;
@@ -71,6 +72,7 @@ impl Front {
             waiting: u32::try_from(standing.waiting).unwrap_or_default(),
             waiting_since: standing.waiting_since.and_then(messages::timestamp),
             last_events,
+            trouble: trouble(&standing.state, standing.faulty.as_ref()).unwrap_or_default(),
         }))
     }
 }

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::{get, post};
+use domain::endpoint::trouble;
 use serde::Serialize;
 use store::Told;
 use time::OffsetDateTime;
@@ -45,6 +46,7 @@ pub(super) struct StatusAnswer {
     not_before: Option<String>,
     waiting: i64,
     waiting_since: Option<String>,
+    trouble: Option<String>,
     last_events: Vec<String>,
 }
 
@@ -136,6 +138,7 @@ impl From<ShownStanding> for StatusAnswer {
             not_before: standing.state.not_before.and_then(text),
             waiting: standing.waiting,
             waiting_since: standing.waiting_since.and_then(text),
+            trouble: trouble(&standing.state, standing.faulty.as_ref()),
             last_events: shown.last_events,
         }
     }

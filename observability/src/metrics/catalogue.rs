@@ -144,7 +144,7 @@ catalogue! {
     BREAKERS = gauge("worker", "breakers", &["state"],
         "Breakers of endpoints: closed, open, half_open (open, and its probe is due)");
     ENDPOINTS_AT_FAULT = gauge("worker", "endpoints_stuck", &["fault"],
-        "Endpoints that a fault of ours, or of configuration, stands in the way of");
+        "Endpoints, or single deliveries of them, that a fault of ours or of configuration is in the way of");
     PARKED = gauge("worker", "parked_records", &[],
         "Records that could not be understood and lie in the table until a person looks");
     SLOT_LAG = gauge("worker", "slot_lag", &["slot"],

@@ -408,6 +408,10 @@ pub struct StatusResponse {
     /// What happened last, in sentences, oldest first.
     #[prost(string, repeated, tag = "7")]
     pub last_events: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What is the matter with it, in one line; empty: nothing. It begins with `our fault: ` when it is
+    /// ours, also where that is of single deliveries, which stepped aside on it.
+    #[prost(string, tag = "8")]
+    pub trouble: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod endpoint_service_client {

@@ -24,6 +24,7 @@ mod metrics;
 mod observed;
 mod open_breaker;
 mod orders;
+mod our_fault;
 mod path;
 mod records;
 mod refused;

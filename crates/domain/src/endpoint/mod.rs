@@ -20,6 +20,7 @@ mod schedule;
 mod settle;
 mod state;
 mod time_between;
+mod trouble;
 mod walk;
 mod why;
 mod window;
@@ -37,6 +38,7 @@ pub use schedule::Schedule;
 pub use state::{
     Block, Breaker, EndpointState, FaultSpan, Ramp, STATE_SCHEMA_VERSION, Status, UnwellSpan,
 };
+pub use trouble::{Faulty, trouble};
 pub use walk::Walk;
 pub use why::{Asked, DeliveryStory, Ended, LastAttempt, NotAsked, Subject, Why};
 pub use window::Window;

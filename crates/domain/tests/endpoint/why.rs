@@ -1,7 +1,7 @@
 //! What people are told of a delivery: one sentence for each thing that can be the matter.
 
 use domain::endpoint::{
-    Asked, Block, Breaker, DeliveryStory, DisabledReason, Ended, EndpointState, FaultSpan,
+    Asked, Block, Breaker, DeliveryStory, DisabledReason, Ended, EndpointState, FaultSpan, Faulty,
     LastAttempt, Status, Subject, UnwellSpan, Why,
 };
 use domain::{DeliveryId, EndpointId, Fault, PaymentId, Unwell};
@@ -198,7 +198,8 @@ fn what_there_is_not_is_said_and_what_is_no_id_is_refused() {
 fn an_endpoint_says_what_waits_for_it() {
     let endpoint = EndpointId::from(Uuid::from_u128(3));
     let of = |state: EndpointState, waiting| {
-        Subject::Endpoint { endpoint, state: Box::new(state), waiting }.why(None, NOW)
+        let state = Box::new(state);
+        Subject::Endpoint { endpoint, state, waiting, faulty: None }.why(None, NOW)
     };
     assert_eq!(
         of(EndpointState::default(), 0).sentences,
@@ -206,4 +207,21 @@ fn an_endpoint_says_what_waits_for_it() {
     );
     let told = of(unwell(), 10_001);
     assert!(told.sentences[0].ends_with("more than 10000 deliveries wait"), "{told:?}");
+}
+
+#[test]
+fn an_endpoint_at_which_a_delivery_stepped_aside_on_our_fault_is_not_well() {
+    let endpoint = EndpointId::from(Uuid::from_u128(3));
+    let delivery = DeliveryId::from(Uuid::from_u128(7));
+    let faulty = Faulty { delivery, fault: Fault::PayloadMissing, since: ago(60), others: 2 };
+    let state = Box::new(EndpointState::default());
+    let told =
+        Subject::Endpoint { endpoint, state, waiting: 5, faulty: Some(faulty) }.why(None, NOW);
+    assert_eq!(told.is, "stuck");
+    let expected = format!(
+        "{delivery} stepped aside on a fault on our side 1 min ago: the data service knows no such \
+         object, as did 2 more"
+    );
+    let others = "nothing else stands in the way: 5 deliveries wait".to_owned();
+    assert_eq!(told.sentences, [expected, others]);
 }

@@ -40,6 +40,7 @@ pub(super) async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     say!("endpoint       {}", args.id);
     say!("status         {}", text("status"));
     say!("breaker        {breaker}");
+    say!("trouble        {}", text("trouble"));
     say!("not before     {}", text("not_before"));
     say!("waiting        {}", answer["waiting"]);
     say!("waiting since  {}", text("waiting_since"));

@@ -295,7 +295,7 @@ async fn sign(
 /// In strict nobody is aside: those that stepped aside in another order take their places again.
 async fn call_back(tx: &mut PgConnection, endpoint: EndpointId) -> Result<(), StoreError> {
     sqlx::query(
-        "update deliveries set next_attempt_at = null
+        "update deliveries set next_attempt_at = null, fault = null, fault_since = null
          where endpoint_id = $1 and next_attempt_at is not null",
     )
     .bind(endpoint.uuid())

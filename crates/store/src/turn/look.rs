@@ -1,6 +1,6 @@
 //! A look: take the turn, read where the endpoint stands and what is due.
 
-use domain::endpoint::{DeliveryFacts, EndpointState, Ordering, Policy};
+use domain::endpoint::{DeliveryFacts, EndpointState, Faulty, Ordering, Policy};
 use domain::{DeliveryId, EndpointId, EventId, EventType, Invalid, MerchantId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -8,6 +8,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::faulty::faulty_of;
 use crate::{SealedSecret, Store, StoreError};
 
 /// What a look saw, all at one moment of PostgreSQL's clock.
@@ -27,6 +28,8 @@ pub struct Look {
     pub due: Vec<DueDelivery>,
     /// When the next delivery that stepped aside comes back.
     pub next_due: Option<OffsetDateTime>,
+    /// What stepped aside on a fault of ours. Not asked for where nobody is aside.
+    pub faulty: Option<Faulty>,
 }
 
 /// An endpoint as it is configured.
@@ -148,6 +151,7 @@ fn look_of(row: &PgRow) -> Result<Look, StoreError> {
         secrets: secrets_of(row)?,
         due: due_of(row)?,
         next_due: row.try_get("next_due")?,
+        faulty: faulty_of(row)?,
     })
 }
 

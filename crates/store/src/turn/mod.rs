@@ -7,6 +7,7 @@ mod command;
 mod configure;
 mod delete;
 mod expire;
+mod faulty;
 mod look;
 mod partitions;
 mod payload;
@@ -14,6 +15,8 @@ mod redeliver;
 mod settle;
 mod sweep;
 mod unsent;
+
+pub(crate) use faulty::faulty_of;
 
 pub use command::{Commanded, Obeyed, Order, Told};
 pub use configure::{Changes, NewHeaders, NewSignatures, Reconfiguration, Reconfigured, Replaced};

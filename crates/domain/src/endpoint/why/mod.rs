@@ -11,7 +11,7 @@ use std::str::FromStr;
 use time::OffsetDateTime;
 
 use self::words::{no_delivery, no_payment, of_delivery, of_endpoint};
-use super::EndpointState;
+use super::{EndpointState, Faulty};
 use crate::{DeliveryId, EndpointId, EventId, PaymentId};
 
 /// What is known of a delivery.
@@ -129,6 +129,8 @@ pub enum Subject {
         state: Box<EndpointState>,
         /// How many deliveries wait; 10001: more than 10000.
         waiting: u32,
+        /// Those of them that stepped aside on a fault of ours.
+        faulty: Option<Faulty>,
     },
 }
 
@@ -161,8 +163,8 @@ impl Subject {
                 no_delivery(event_type, merchant_id, *at)
             }
             Self::Delivery(story) => of_delivery(story, stuck, now),
-            Self::Endpoint { endpoint, state, waiting } => {
-                of_endpoint(*endpoint, state, *waiting, stuck, now)
+            Self::Endpoint { endpoint, state, waiting, faulty } => {
+                of_endpoint(*endpoint, state, *waiting, faulty.as_ref(), stuck, now)
             }
         }
     }

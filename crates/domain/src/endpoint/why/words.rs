@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 
 use super::super::history::{cause_in_words, clock, fault_in_words, span};
 use super::super::time_between::between;
-use super::super::{Breaker, DisabledReason, EndpointState, Status};
+use super::super::{Breaker, DisabledReason, EndpointState, Faulty, Status};
 use super::{DeliveryStory, Ended, LastAttempt, Why};
 use crate::{EndpointId, PaymentId};
 
@@ -36,6 +36,7 @@ pub(super) fn of_endpoint(
     endpoint: EndpointId,
     state: &EndpointState,
     waiting: u32,
+    faulty: Option<&Faulty>,
     stuck: Option<&str>,
     now: OffsetDateTime,
 ) -> Why {
@@ -45,10 +46,30 @@ pub(super) fn of_endpoint(
         10_001.. => "more than 10000 deliveries wait".to_owned(),
         many => format!("{many} deliveries wait"),
     };
-    match endpoint_in_the_way(endpoint, state, stuck, now) {
-        Some(why) => Why { sentences: vec![format!("{}; {wait}", why.sentences[0])], ..why },
-        None => Why::new("well", format!("nothing stands in the way: {wait}"), None),
+    let told = faulty.map(|faulty| of_faulty(faulty, now));
+    match (endpoint_in_the_way(endpoint, state, stuck, now), told) {
+        (Some(why), told) => {
+            let first = format!("{}; {wait}", why.sentences[0]);
+            Why { sentences: std::iter::once(first).chain(told).collect(), ..why }
+        }
+        (None, Some(told)) => {
+            Why::new("stuck", told, None).and(format!("nothing else stands in the way: {wait}"))
+        }
+        (None, None) => Why::new("well", format!("nothing stands in the way: {wait}"), None),
     }
+}
+
+fn of_faulty(faulty: &Faulty, now: OffsetDateTime) -> String {
+    let others = match faulty.others {
+        0 => String::new(),
+        others => format!(", as did {others} more"),
+    };
+    format!(
+        "{} stepped aside on a fault on our side {} ago: {}{others}",
+        faulty.delivery,
+        ago(faulty.since, now),
+        fault_in_words(faulty.fault)
+    )
 }
 
 pub(super) fn no_delivery(event_type: &str, merchant: &str, at: OffsetDateTime) -> Why {
