@@ -9,7 +9,7 @@ use domain::{DeliveryId, EndpointId};
 use posthorn_tests::until;
 use sqlx::Connection;
 use sqlx::PgConnection;
-use store::{Chore, Commanded, Order, Settled, Told};
+use store::{Changes, Chore, Commanded, Order, Reconfiguration, Reconfigured, Settled, Told};
 use uuid::Uuid;
 
 use crate::turn::{Bench, attempt, bench};
@@ -299,4 +299,31 @@ async fn the_hourly_chores_are_one_processes_at_a_time() -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn very_many_take_their_places_again_in_bounded_steps_before_the_order_is_strict()
+-> anyhow::Result<()> {
+    let mut bench = bench("strict", 1_201).await?;
+    bench.run("update deliveries set next_attempt_at = now() + interval '1 h'").await?;
+    let changes = Changes { ordering: Some(Ordering::Strict), ..Changes::default() };
+    let change = Reconfiguration {
+        endpoint: bench.endpoint,
+        id: Uuid::now_v7(),
+        actor: "ada",
+        digest: &[7; 32],
+        changes,
+    };
+    let done = bench.store.reconfigure(&change).await?;
+    ensure!(matches!(done, Reconfigured::Done { .. }), "{done:?}");
+    ensure!(bench.count("deliveries where next_attempt_at is null").await? == 1_201);
+    ensure!(bench.count("endpoints where ordering = 'strict'").await? == 1);
+    ensure!(bench.count("endpoint_events").await? == 1);
+    let most: i64 = sqlx::query_scalar(
+        "select max(n) from (select count(*) as n from deliveries group by xmin::text) written",
+    )
+    .fetch_one(&mut bench.db)
+    .await?;
+    ensure!(most <= 500, "{most} in one transaction");
+    Ok(())
 }

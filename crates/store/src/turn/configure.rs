@@ -98,6 +98,10 @@ pub enum Reconfigured {
 /// The constraint by which two rotations of the same moment are told apart.
 const SECRET_TAKEN: &str = "endpoint_secrets_pkey";
 
+/// How many take their places again in one transaction: some ten milliseconds under the endpoint's
+/// lock.
+const CALLED_BACK_AT_ONCE: u64 = 500;
+
 impl Store {
     /// Changes what `change` says, once.
     ///
@@ -107,7 +111,7 @@ impl Store {
         &self,
         change: &Reconfiguration<'_>,
     ) -> Result<Reconfigured, StoreError> {
-        match self.reconfigure_once(change).await {
+        match self.reconfigure_in_steps(change).await {
             Err(error) if error.constraint().is_some_and(|name| ONCE.contains(&name)) => {
                 Ok(Reconfigured::OtherCommand)
             }
@@ -118,13 +122,26 @@ impl Store {
         }
     }
 
-    async fn reconfigure_once(
+    async fn reconfigure_in_steps(
         &self,
         change: &Reconfiguration<'_>,
     ) -> Result<Reconfigured, StoreError> {
+        loop {
+            if let Some(done) = self.reconfigure_once(change).await? {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// None: only some of those that stepped aside have their places again, and nothing else was
+    /// done. In strict nobody may be passed, so all of them come before the order changes.
+    async fn reconfigure_once(
+        &self,
+        change: &Reconfiguration<'_>,
+    ) -> Result<Option<Reconfigured>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let Some(locked) = lock(&mut tx, change.endpoint).await? else {
-            return Ok(Reconfigured::NoEndpoint);
+            return Ok(Some(Reconfigured::NoEndpoint));
         };
         let command = json!({ "is": "update", "digest": hex(change.digest) });
         let row = sqlx::query(
@@ -140,44 +157,58 @@ impl Store {
         if let Some(before) = row.try_get::<Option<Value>, _>("command")? {
             let is_mine = row.try_get::<Uuid, _>("asked")? == change.endpoint.uuid();
             if !is_mine || before != command {
-                return Ok(Reconfigured::OtherCommand);
+                return Ok(Some(Reconfigured::OtherCommand));
             }
             let replaced = Replaced::of(&row.try_get("answer")?);
-            return Ok(Reconfigured::Done { replaced, fence: locked.fence });
+            return Ok(Some(Reconfigured::Done { replaced, fence: locked.fence }));
         }
         let now: OffsetDateTime = row.try_get("now")?;
         let changes = &change.changes;
+        let order = locked.policy.ordering;
+        let reorders = changes.ordering.filter(|ordering| *ordering != order);
+        if reorders == Some(Ordering::Strict)
+            && call_back(&mut tx, change.endpoint).await? == CALLED_BACK_AT_ONCE
+        {
+            tx.commit().await?;
+            return Ok(None);
+        }
         let is_written = write(&mut tx, change.endpoint, changes, now).await?;
         let first_version = changes.signatures.and_then(|new| Some(new.secrets.first()?.version));
         if let Some(new) = changes.signatures
             && !sign(&mut tx, change.endpoint, new, now).await?
         {
-            return Ok(Reconfigured::SecretsMoved);
+            return Ok(Some(Reconfigured::SecretsMoved));
         }
         let moves =
             changes.url.is_some_and(|url| row.try_get("url").is_ok_and(|old: &str| old != url));
-        let order = locked.policy.ordering;
-        let reorders = changes.ordering.filter(|ordering| *ordering != order);
-        if reorders == Some(Ordering::Strict) {
-            call_back(&mut tx, change.endpoint).await?;
-        }
         let decision = decided(&locked, moves, reorders.is_some(), now);
         append(&mut tx, &locked, &decision, Some((change.id, change.actor))).await?;
         let replaced = Replaced { changed: is_written || first_version.is_some(), first_version };
-        sqlx::query(
-            "insert into endpoint_commands (command_id, endpoint_id, command, actor, answer)
-             values ($1, $2, $3, $4, $5)",
-        )
-        .bind(change.id)
-        .bind(change.endpoint.uuid())
-        .bind(command)
-        .bind(change.actor)
-        .bind(replaced.to_json())
-        .execute(&mut *tx)
-        .await?;
+        keep(&mut tx, change, command, replaced).await?;
         tx.commit().await?;
-        Ok(Reconfigured::Done { replaced, fence: locked.fence })
+        Ok(Some(Reconfigured::Done { replaced, fence: locked.fence }))
     }
+}
+
+/// Keeps what a change came to, for whoever asks for it again.
+async fn keep(
+    tx: &mut PgConnection,
+    change: &Reconfiguration<'_>,
+    command: Value,
+    replaced: Replaced,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into endpoint_commands (command_id, endpoint_id, command, actor, answer)
+         values ($1, $2, $3, $4, $5)",
+    )
+    .bind(change.id)
+    .bind(change.endpoint.uuid())
+    .bind(command)
+    .bind(change.actor)
+    .bind(replaced.to_json())
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 impl Replaced {
@@ -293,15 +324,19 @@ async fn sign(
 }
 
 /// In strict nobody is aside: those that stepped aside in another order take their places again.
-async fn call_back(tx: &mut PgConnection, endpoint: EndpointId) -> Result<(), StoreError> {
-    sqlx::query(
+/// How many did, at most [`CALLED_BACK_AT_ONCE`].
+async fn call_back(tx: &mut PgConnection, endpoint: EndpointId) -> Result<u64, StoreError> {
+    let done = sqlx::query(
         "update deliveries set next_attempt_at = null, fault = null, fault_since = null
-         where endpoint_id = $1 and next_attempt_at is not null",
+         where id = any (array(
+             select id from deliveries where endpoint_id = $1 and next_attempt_at is not null
+             order by next_attempt_at limit $2))",
     )
     .bind(endpoint.uuid())
+    .bind(i64::try_from(CALLED_BACK_AT_ONCE).unwrap_or(i64::MAX))
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }
 
 fn hex(digest: &[u8; 32]) -> String {
