@@ -36,6 +36,8 @@ pub enum Mutation {
     ExhaustsEarly,
     /// An endpoint that is disabled loses its head to answers of 5xx.
     DisabledUsesUp,
+    /// A new URL enables what an operator has disabled.
+    NewUrlEnablesAll,
     /// A refused event is tried for ever.
     RefusedForEver,
     /// All lanes are back at once after a recovery.
@@ -83,7 +85,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every one of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::StrictStepsAside,
         Self::ConvictsNobody,
         Self::WalksNot,
@@ -95,6 +97,7 @@ impl Mutation {
         Self::PausedSends,
         Self::ExhaustsEarly,
         Self::DisabledUsesUp,
+        Self::NewUrlEnablesAll,
         Self::RefusedForEver,
         Self::RampSkipped,
         Self::TwoAtOnce,
@@ -221,6 +224,13 @@ fn spoil(
             };
             if is_disabled && events.iter().any(is_a_500) {
                 decision.disposition = Disposition::Finish(FinishReason::Unwell);
+            }
+        }
+        Mutation::NewUrlEnablesAll => {
+            let is_of_an_operator =
+                matches!(state.status, Status::Disabled { reason: DisabledReason::Operator, .. });
+            if is_of_an_operator && *command == Command::UrlChanged {
+                events.push(EndpointEvent::Enabled { because: EnabledBecause::NewUrl, at: now });
             }
         }
         Mutation::RefusedForEver => {

@@ -108,6 +108,8 @@ impl EndpointService for Front {
             endpoint: Some(messages::endpoint(updated.endpoint)),
             command_id: updated.command_id.to_string(),
             changed: updated.changed,
+            status: updated.status.to_owned(),
+            enabled_again: updated.enabled_again,
         }))
     }
 

@@ -67,6 +67,8 @@ pub(super) struct UpdatedEndpointAnswer {
     endpoint: EndpointAnswer,
     command_id: String,
     changed: bool,
+    status: &'static str,
+    enabled_again: bool,
     /// That another scheme made necessary; shown here and nowhere else.
     secret: Option<String>,
     public_key: Option<String>,
@@ -171,6 +173,8 @@ impl From<UpdatedEndpoint> for UpdatedEndpointAnswer {
             endpoint: updated.endpoint.into(),
             command_id: updated.command_id.to_string(),
             changed: updated.changed,
+            status: updated.status,
+            enabled_again: updated.enabled_again,
             secret: Some(updated.secrets.secret_text()).filter(|text| !text.is_empty()),
             public_key: updated.secrets.public_key,
         }

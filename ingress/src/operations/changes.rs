@@ -18,7 +18,7 @@ use store::{
 use uuid::Uuid;
 
 use super::Operations;
-use super::commands::{Address, Addressed, other_command};
+use super::commands::{Address, Addressed, name_of, other_command};
 use super::endpoints::{EndpointPolicy, accepted, endpoint_url, event_types};
 use super::secrets::{Scheme, ShownSecrets};
 use crate::call::digest_of;
@@ -42,6 +42,10 @@ pub(crate) struct UpdatedEndpoint {
     pub endpoint: Endpoint,
     pub command_id: Uuid,
     pub changed: bool,
+    /// Where it stood after it: `active`, `paused` or `disabled`.
+    pub status: &'static str,
+    /// It had been disabled for what its old URL did, and has a new one.
+    pub enabled_again: bool,
     /// Those that another scheme made necessary.
     pub secrets: ShownSecrets,
 }
@@ -172,6 +176,8 @@ impl Operations {
             endpoint: self.present_endpoint(to.endpoint).await?,
             command_id: to.command_id,
             changed: replaced.changed,
+            status: name_of(replaced.status),
+            enabled_again: replaced.enabled_again,
             secrets,
         })
     }

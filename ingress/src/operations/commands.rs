@@ -201,7 +201,11 @@ impl Operations {
 
 /// The status' name at both fronts.
 pub(crate) const fn status_name(state: &EndpointState) -> &'static str {
-    match state.status {
+    name_of(state.status)
+}
+
+pub(super) const fn name_of(status: Status) -> &'static str {
+    match status {
         Status::Active => "active",
         Status::Paused { .. } => "paused",
         Status::Disabled { reason: DisabledReason::Deleted, .. } => "deleted",

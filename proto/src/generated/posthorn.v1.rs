@@ -190,6 +190,13 @@ pub struct UpdateEndpointResponse {
     /// Of the key pair that the scheme made necessary: `whpk_…`.
     #[prost(string, tag = "5")]
     pub public_key: ::prost::alloc::string::String,
+    /// Where the endpoint stood after it: `active`, `paused` or `disabled`.
+    #[prost(string, tag = "6")]
+    pub status: ::prost::alloc::string::String,
+    /// It had been disabled for what its old URL did (410, or days of being unwell), and is enabled
+    /// again because it has a new one. What an operator has disabled stays so.
+    #[prost(bool, tag = "7")]
+    pub enabled_again: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteEndpointRequest {

@@ -90,12 +90,26 @@ impl Stage {
                 ("skip", json!({ "delivery_id": format!("dlv_{delivery}") }))
             }
             Deed::Redeliver(_) => ("redeliver", json!({})),
-            Deed::ChangeUrl | Deed::ChangeOrdering(_) => bail!("{deed:?} is no command of the api"),
+            Deed::ChangeUrl => return self.move_away().await,
+            Deed::ChangeOrdering(_) => bail!("{deed:?} is in no script"),
         };
         // A repeat under the same id changes nothing.
         body["command_id"] = json!(Uuid::now_v7());
         until("the command is answered", SOON, async || {
             self.api.post(&format!("/v1/endpoints/{}/{command}", self.endpoint), &body).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Another path of the same receiver.
+    async fn move_away(&self) -> anyhow::Result<()> {
+        let url = format!("{}/moved", self.receiver.url());
+        let body = json!({ "url": url, "command_id": Uuid::now_v7() }).to_string();
+        until("the new URL is taken", SOON, async || {
+            let path = format!("/v1/endpoints/{}", self.endpoint);
+            let (status, answer) = self.api.send("PATCH", &path, &[], body.clone()).await?;
+            ensure!(status == 200, "{status} {answer}");
             Ok(())
         })
         .await

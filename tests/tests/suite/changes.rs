@@ -120,6 +120,38 @@ async fn a_new_url_is_tried_at_once_whatever_the_old_one_waited_for() -> anyhow:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_url_enables_what_410_had_disabled_and_says_so_and_not_what_an_operator_had()
+-> anyhow::Result<()> {
+    let shop = Shop::open(json!({})).await?;
+    shop.receiver.rule(|_| Some(Answer::Status(410)));
+    shop.pay(1..=2).await?;
+    until("it is disabled", SOON, async || {
+        let status = shop.api.get(&format!("/v1/endpoints/{}/status", shop.endpoint)).await?;
+        ensure!(status["status"] == "disabled", "{status}");
+        Ok(())
+    })
+    .await?;
+    let moved = Receiver::start().await?;
+    let change = json!({ "url": moved.url(), "command_id": Uuid::now_v7() });
+    let answer = shop.change(change.clone()).await?;
+    ensure!(answer["status"] == "active" && answer["enabled_again"] == true, "{answer}");
+    ensure!(shop.change(change).await? == answer, "a repeat hears the same");
+    ensure!(amounts(&moved.wait_for(2, SOON).await?) == [1, 2]);
+    let url = shop.lab.database_url()?;
+    let journal = ["endpoint", "history", &shop.endpoint, "--database-url", &url];
+    let story = shop.lab.posthorn(&journal)?;
+    ensure!(story.contains("enabled again, because it has a new URL"), "{story}");
+
+    shop.api.post(&format!("/v1/endpoints/{}/disable", shop.endpoint), &json!({})).await?;
+    let answer = shop.change(json!({ "url": shop.receiver.url() })).await?;
+    ensure!(answer["status"] == "disabled" && answer["enabled_again"] == false, "{answer}");
+    let update = ["endpoint", "update", &shop.endpoint, "--url", moved.url()];
+    let told = shop.lab.posthorn(&[&update[..], &["--api-url", shop.api.base()]].concat())?;
+    ensure!(told.contains("was changed; it is disabled."), "{told}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn in_strict_who_had_stepped_aside_takes_its_place_again() -> anyhow::Result<()> {
     let shop = Shop::open(json!({ "schedule_s": [3_600] })).await?;
     shop.receiver.rule(|amount| (amount == 1).then_some(Answer::Status(400)));

@@ -4,7 +4,7 @@
 //! be in line before the first is sent, they are paid during a pause.
 
 use domain::endpoint::Ordering::{Ordered, Strict, Unordered};
-use simulation::Deed::{Disable, Enable, Pause, Redeliver, Resume, Skip};
+use simulation::Deed::{ChangeUrl, Disable, Enable, Pause, Redeliver, Resume, Skip};
 use simulation::Step::{Attempts, Finished, Pay, Tell};
 use simulation::{Replies, Reply, Script};
 
@@ -120,6 +120,20 @@ pub(crate) const SCRIPTS: &[Script] = &[
         policy: QUICK,
         replies: first(&[status(410)]),
         steps: &[Pay(1), Attempts(1), Pay(1), Tell(Enable), Finished(2)],
+    },
+    Script {
+        name: "gone, and enabled by a new URL",
+        ordering: Ordered,
+        policy: QUICK,
+        replies: first(&[status(410)]),
+        steps: &[Pay(1), Attempts(1), Pay(1), Tell(ChangeUrl), Finished(2)],
+    },
+    Script {
+        name: "disabled by an operator, and still so at a new URL",
+        ordering: Ordered,
+        policy: QUICK,
+        replies: WELL,
+        steps: &[Tell(Disable), Pay(2), Tell(ChangeUrl)],
     },
     Script {
         name: "gone, and left so",

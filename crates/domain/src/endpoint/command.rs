@@ -28,7 +28,7 @@ pub enum Command {
     Disable,
     /// Send again, whatever stood in the way.
     Enable,
-    /// The endpoint is somewhere else now.
+    /// The endpoint is somewhere else now: it is enabled again, if its old URL was why it was not.
     UrlChanged,
     /// Its deliveries go out in another order now.
     OrderingChanged,

@@ -127,19 +127,19 @@ pub fn decide(
             let events = unblocked_by(state, delivery, now).into_iter().collect();
             Decision { disposition: Disposition::Finish(FinishReason::Expired), events }
         }
-        _ => Decision {
-            disposition: Disposition::Stay,
-            events: told(state, command, now).into_iter().collect(),
-        },
+        _ => Decision { disposition: Disposition::Stay, events: told(state, command, now) },
     }
 }
 
 /// What a command that names no delivery makes happen.
-fn told(state: &EndpointState, command: &Command, at: OffsetDateTime) -> Option<EndpointEvent> {
+fn told(state: &EndpointState, command: &Command, at: OffsetDateTime) -> Vec<EndpointEvent> {
     if objection(state, command).is_some() {
-        return None;
+        return Vec::new();
     }
-    match (*command, state.status) {
+    if *command == Command::UrlChanged {
+        return moved(state, at);
+    }
+    let event = match (*command, state.status) {
         // What is deleted is told nothing any more.
         (_, Status::Disabled { reason: DisabledReason::Deleted, .. }) => None,
         (Command::Delete, _) => {
@@ -154,12 +154,29 @@ fn told(state: &EndpointState, command: &Command, at: OffsetDateTime) -> Option<
         (Command::Enable, Status::Disabled { .. }) => {
             Some(EndpointEvent::Enabled { because: EnabledBecause::Operator, at })
         }
-        (Command::UrlChanged, _) => Some(EndpointEvent::UrlChanged { at }),
         (Command::OrderingChanged, _) => Some(EndpointEvent::OrderingChanged { at }),
         (Command::Redeliver(deliveries), _) if deliveries > 0 => {
             Some(EndpointEvent::Redelivered { deliveries, at })
         }
         _ => None,
+    };
+    event.into_iter().collect()
+}
+
+/// The endpoint is somewhere else. Whether it is up is not known of the new URL, so what the old one
+/// did disables it no longer; an operator's word is not of a URL and stands.
+fn moved(state: &EndpointState, at: OffsetDateTime) -> Vec<EndpointEvent> {
+    let because = EnabledBecause::NewUrl;
+    match state.status {
+        Status::Disabled { reason: DisabledReason::Deleted, .. } => Vec::new(),
+        Status::Disabled { reason: DisabledReason::Gone | DisabledReason::Unwell, .. } => {
+            vec![EndpointEvent::UrlChanged { at }, EndpointEvent::Enabled { because, at }]
+        }
+        Status::Active
+        | Status::Paused { .. }
+        | Status::Disabled { reason: DisabledReason::Operator, .. } => {
+            vec![EndpointEvent::UrlChanged { at }]
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub enum EnabledBecause {
     Operator,
     /// The daily probe got an answer.
     Probe,
+    /// It is somewhere else now: what its old URL had said, or failed to, says nothing of the new one.
+    NewUrl,
 }
 
 /// Something that happened to an endpoint.

@@ -86,13 +86,19 @@ fn sentence(before: &EndpointState, event: &EndpointEvent) -> Option<String> {
             let why = match because {
                 EnabledBecause::Operator => "enabled again",
                 EnabledBecause::Probe => "enabled again by its daily probe, which got an answer",
+                EnabledBecause::NewUrl => "enabled again, because it has a new URL,",
             };
             format!("{why}{}", in_that_state(before, at))
         }
         EndpointEvent::Paused { .. } => "paused: its deliveries wait".to_owned(),
         EndpointEvent::Resumed { .. } => format!("resumed{}", in_that_state(before, at)),
         EndpointEvent::UrlChanged { .. } => {
-            "it has a new URL; what stood in the way is forgotten".to_owned()
+            let stays = match before.status {
+                Status::Paused { .. } => "; it stays paused",
+                Status::Disabled { reason: DisabledReason::Operator, .. } => "; it stays disabled",
+                Status::Active | Status::Disabled { .. } => "",
+            };
+            format!("it has a new URL; what stood in the way is forgotten{stays}")
         }
         EndpointEvent::OrderingChanged { .. } => {
             "its deliveries go out in another order now".to_owned()

@@ -40,7 +40,7 @@ macro_rules! named {
 }
 
 /// Every invariant with its name.
-pub const ALL: [Invariant; 25] = named![
+pub const ALL: [Invariant; 26] = named![
     the_events_fold_to_the_state,
     only_a_2xx_delivers,
     only_a_refusal_advances_the_schedule_of_an_event,
@@ -63,6 +63,7 @@ pub const ALL: [Invariant; 25] = named![
     a_merchant_is_disabled_after_the_whole_time_and_not_before,
     a_merchant_is_told_apart_from_an_operator,
     only_an_operator_pauses_and_resumes,
+    a_new_url_enables_what_the_old_one_had_disabled_and_nothing_else,
     only_a_probe_that_gets_through_convicts,
     parallelism_comes_back_by_doubling,
     what_changes_nothing_writes_no_event,
@@ -275,11 +276,14 @@ fn a_merchant_is_disabled_after_the_whole_time_and_not_before(step: &Step<'_>) -
 }
 
 fn a_merchant_is_told_apart_from_an_operator(step: &Step<'_>) -> bool {
+    let was_gone = is_disabled_for(step.before, DisabledReason::Gone);
     let was_told = is_disabled_for(step.before, DisabledReason::Operator)
-        || is_disabled_for(step.before, DisabledReason::Gone)
         || is_disabled_for(step.before, DisabledReason::Deleted);
     let is_operator = matches!(step.command, Command::Enable | Command::Disable | Command::Delete);
-    !was_told || is_operator || step.before.status == step.after.status
+    // What the merchant said of a URL, it did not say of another one.
+    let is_elsewhere = was_gone && *step.command == Command::UrlChanged;
+    let is_unmoved = step.before.status == step.after.status;
+    !(was_gone || was_told) || is_operator || is_elsewhere || is_unmoved
 }
 
 fn only_an_operator_pauses_and_resumes(step: &Step<'_>) -> bool {
@@ -287,6 +291,16 @@ fn only_an_operator_pauses_and_resumes(step: &Step<'_>) -> bool {
     let begins = !is_paused(step.before) && is_paused(step.after);
     let ends = is_paused(step.before) && step.after.status == Status::Active;
     (!begins || *step.command == Command::Pause) && (!ends || *step.command == Command::Resume)
+}
+
+fn a_new_url_enables_what_the_old_one_had_disabled_and_nothing_else(step: &Step<'_>) -> bool {
+    if *step.command != Command::UrlChanged {
+        return true;
+    }
+    let is_of_the_url = is_disabled_for(step.before, DisabledReason::Gone)
+        || is_disabled_for(step.before, DisabledReason::Unwell);
+    let expected = if is_of_the_url { Status::Active } else { step.before.status };
+    step.after.status == expected
 }
 
 fn only_a_probe_that_gets_through_convicts(step: &Step<'_>) -> bool {

@@ -1,8 +1,8 @@
 //! What operators tell an endpoint.
 
 use domain::endpoint::{
-    Breaker, Command, DisabledReason, Disposition, EndpointEvent, EndpointState, FinishReason,
-    Objection, Ordering, Status, objection,
+    Breaker, Command, DisabledReason, Disposition, EnabledBecause, EndpointEvent, EndpointState,
+    FinishReason, Objection, Ordering, Status, objection,
 };
 use domain::{Fault, Outcome};
 
@@ -67,6 +67,33 @@ fn a_new_url_forgets_what_stood_in_the_way_of_the_old_one() {
     endpoint.tell(Command::UrlChanged);
     let state = endpoint.state;
     assert_eq!(EndpointState { stale_before: None, ..state }, EndpointState::default());
+}
+
+#[test]
+fn a_new_url_enables_what_the_old_one_had_disabled_and_not_what_an_operator_had() {
+    let enabled = |endpoint: &mut Endpoint| {
+        let at = endpoint.now;
+        let events = endpoint.tell(Command::UrlChanged).events;
+        assert_eq!(events[0], EndpointEvent::UrlChanged { at });
+        let because = EnabledBecause::NewUrl;
+        let is_told = events.get(1) == Some(&EndpointEvent::Enabled { because, at });
+        assert_eq!(is_told, events.len() == 2, "{events:?}");
+        is_told
+    };
+    let mut gone = Endpoint::new(Ordering::Ordered);
+    gone.attempt(delivery(1), status(410));
+    assert!(enabled(&mut gone) && gone.state.status == Status::Active);
+    let mut unwell = Endpoint::new(Ordering::Ordered);
+    while unwell.state.status == Status::Active {
+        unwell.attempts(1, delivery(1), status(500));
+    }
+    assert!(enabled(&mut unwell) && !unwell.state.waits(unwell.now));
+    for command in [Command::Disable, Command::Pause] {
+        let mut endpoint = Endpoint::new(Ordering::Ordered);
+        endpoint.tell(command);
+        let before = endpoint.state.status;
+        assert!(!enabled(&mut endpoint) && endpoint.state.status == before, "{command:?}");
+    }
 }
 
 #[test]

@@ -18,7 +18,9 @@ pub(super) async fn update(args: &UpdateArgs) -> anyhow::Result<ExitCode> {
     let path = args.id.to_string();
     let answer = ask(Method::PATCH, &path, &args.said, args.said.command_id, body).await?;
     let note = if answer["changed"] == true { "was changed" } else { "is as it was" };
-    say!("{} {note}.", args.id);
+    let status = plain(&answer["status"]);
+    let again = if answer["enabled_again"] == true { " again, because of its new URL" } else { "" };
+    say!("{} {note}; it is {status}{again}.", args.id);
     for name in ["url", "ordering", "signature_scheme", "send_traceparent"] {
         say!("  {name:17} {}", plain(&answer[name]));
     }

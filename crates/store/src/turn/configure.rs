@@ -4,8 +4,12 @@
 //! settles. A new URL or another order is an event of the journal, decided by the domain on the
 //! locked state. A command id is done once. Secrets and headers come in sealed.
 
-use domain::endpoint::{Command, Decision, Disposition, Jitter, Ordering, PolicySettings, decide};
+use domain::endpoint::{
+    Command, Decision, Disposition, EnabledBecause, EndpointEvent, Jitter, Ordering,
+    PolicySettings, Status, decide,
+};
 use domain::{EndpointId, EventType};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
@@ -69,12 +73,16 @@ pub struct NewSignatures<'a> {
 }
 
 /// A change that is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced {
     /// Did it change anything?
     pub changed: bool,
     /// The lowest version of the secrets that it made, if it made some.
     pub first_version: Option<i32>,
+    /// What the endpoint was after it.
+    pub status: Status,
+    /// Did it enable the endpoint, which had been disabled for what its old URL did?
+    pub enabled_again: bool,
 }
 
 /// What became of a change.
@@ -159,7 +167,7 @@ impl Store {
             if !is_mine || before != command {
                 return Ok(Some(Reconfigured::OtherCommand));
             }
-            let replaced = Replaced::of(&row.try_get("answer")?);
+            let replaced = row.try_get::<Json<Replaced>, _>("answer")?.0;
             return Ok(Some(Reconfigured::Done { replaced, fence: locked.fence }));
         }
         let now: OffsetDateTime = row.try_get("now")?;
@@ -182,8 +190,13 @@ impl Store {
         let moves =
             changes.url.is_some_and(|url| row.try_get("url").is_ok_and(|old: &str| old != url));
         let decision = decided(&locked, moves, reorders.is_some(), now);
-        append(&mut tx, &locked, &decision, Some((change.id, change.actor))).await?;
-        let replaced = Replaced { changed: is_written || first_version.is_some(), first_version };
+        let state = append(&mut tx, &locked, &decision, Some((change.id, change.actor))).await?;
+        let replaced = Replaced {
+            changed: is_written || first_version.is_some(),
+            first_version,
+            status: state.status,
+            enabled_again: decision.events.iter().any(is_enabled_again),
+        };
         keep(&mut tx, change, command, replaced).await?;
         tx.commit().await?;
         Ok(Some(Reconfigured::Done { replaced, fence: locked.fence }))
@@ -205,24 +218,14 @@ async fn keep(
     .bind(change.endpoint.uuid())
     .bind(command)
     .bind(change.actor)
-    .bind(replaced.to_json())
+    .bind(Json(replaced))
     .execute(tx)
     .await?;
     Ok(())
 }
 
-impl Replaced {
-    fn of(answer: &Value) -> Self {
-        let first_version = answer["first_version"].as_i64();
-        Self {
-            changed: answer["changed"] == true,
-            first_version: first_version.and_then(|version| i32::try_from(version).ok()),
-        }
-    }
-
-    fn to_json(self) -> Value {
-        json!({ "changed": self.changed, "first_version": self.first_version })
-    }
+fn is_enabled_again(event: &EndpointEvent) -> bool {
+    matches!(event, EndpointEvent::Enabled { because: EnabledBecause::NewUrl, .. })
 }
 
 /// What the domain says to a new URL and another order, in this order.
