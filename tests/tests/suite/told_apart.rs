@@ -36,10 +36,18 @@ struct Seen {
     row: String,
 }
 
-async fn seen(lab: &Lab, endpoint: &str, expected: &str) -> anyhow::Result<Seen> {
+/// `invocations`: how many there are, once the wakes of what came last are over.
+async fn seen(
+    lab: &Lab,
+    endpoint: &str,
+    expected: &str,
+    invocations: &str,
+) -> anyhow::Result<Seen> {
     until(&format!("the tool shows {expected}"), SOON, async || {
         let state = lab.restate(&["kv", "get", "Endpoint", endpoint])?;
         ensure!(state.contains(expected), "{state}");
+        let listed = lab.restate(&["invocations", "list", "--key", endpoint])?;
+        ensure!(listed.contains(invocations), "{listed}");
         Ok(())
     })
     .await?;
@@ -71,20 +79,18 @@ async fn waiting_for_the_merchant_stuck_on_our_fault_and_paused_are_told_apart_b
         api.payment(merchant, 2).await?;
     }
 
-    let seen_waiting = seen(lab, &waiting, "answers 503").await?;
+    let seen_waiting = seen(lab, &waiting, "answers 503", "1/1 invocations").await?;
     ensure!(seen_waiting.invocations.contains("scheduled"), "{}", seen_waiting.invocations);
-    ensure!(seen_waiting.invocations.contains("1/1 invocations"), "{}", seen_waiting.invocations);
     ensure!(seen_waiting.state.contains("\"timer\"") || seen_waiting.state.contains("timer "));
     ensure!(seen_waiting.row.contains("\"status\":\"active\""), "{}", seen_waiting.row);
     ensure!(!seen_waiting.row.contains("our fault"), "{}", seen_waiting.row);
 
-    let seen_stuck = seen(lab, &stuck, "our fault: secret_unavailable").await?;
+    let seen_stuck = seen(lab, &stuck, "our fault: secret_unavailable", "1/1 invocations").await?;
     ensure!(seen_stuck.row.contains("our fault: secret_unavailable"), "{}", seen_stuck.row);
     ensure!(!seen_stuck.row.contains("answers"), "{}", seen_stuck.row);
     ensure!(well.requests().is_empty(), "nothing may leave unsigned");
 
-    let seen_paused = seen(lab, &paused, "paused").await?;
-    ensure!(seen_paused.invocations.contains("0/0 invocations"), "{}", seen_paused.invocations);
+    let seen_paused = seen(lab, &paused, "paused", "0/0 invocations").await?;
     ensure!(seen_paused.row.contains("\"trouble\":null"), "{}", seen_paused.row);
     let listed =
         lab.restate(&["invocations", "list", "--service", "Endpoint", "--limit", "1000"])?;
