@@ -1,4 +1,4 @@
-//! Does Restate know this build, and does it send records to it?
+//! Does Restate send new work to this build, where somebody serves it, and does it read records for it?
 //!
 //! A worker that listens and is not registered gets no work, and nothing else would say so. It is
 //! asked for as long as the worker runs: a Restate that lost its data has forgotten everything.
@@ -8,8 +8,8 @@ use std::time::Duration;
 use observability::Health;
 use tokio_util::sync::CancellationToken;
 
-use crate::register::{knows_this_build, subscribes};
-use crate::restate::{Http, RestateError};
+use crate::register::{Serving, subscribes};
+use crate::restate::{Http, RestateError, reach};
 
 /// The part of health.
 const PART: &str = "restate";
@@ -31,12 +31,25 @@ pub(crate) async fn run(admin: Http, health: Health, shutdown: CancellationToken
     }
 }
 
-async fn missing(admin: &Http) -> Result<Option<&'static str>, RestateError> {
-    if !knows_this_build(admin).await? {
-        return Ok(Some("Restate does not know this build: run `posthorn register`"));
+async fn missing(admin: &Http) -> Result<Option<String>, RestateError> {
+    let Some(serving) = Serving::of(admin).await? else {
+        return Ok(Some("Restate does not know this worker: run `posthorn register`".to_owned()));
+    };
+    let uri = &serving.uri;
+    if !serving.is_this_build() {
+        return Ok(Some(format!(
+            "Restate sends new work to another build ({uri}): run `posthorn register`"
+        )));
+    }
+    if let Err(error) = reach(uri).await {
+        return Ok(Some(format!(
+            "Restate sends new work to {uri}, where nobody listens ({error}): run `posthorn register`"
+        )));
     }
     if !subscribes(admin).await? {
-        return Ok(Some("Restate reads no topic for this worker: run `posthorn register`"));
+        return Ok(Some(
+            "Restate reads no topic for this worker: run `posthorn register`".to_owned(),
+        ));
     }
     Ok(None)
 }

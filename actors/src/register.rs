@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::config::RegisterConfig;
-use crate::restate::{Http, RestateError};
+use crate::restate::{Http, RestateError, reach};
 use crate::serve::BUILD_ID;
 
 /// The cluster's name inside Restate.
@@ -20,6 +20,8 @@ const GROUP: &str = "posthorn-restate";
 /// The one consumer of a Restate of one node: after a crash of Restate or of Kafka it takes its
 /// place in the group over at once, where it would otherwise wait until it is given up itself.
 const CONSUMER: &str = "restate";
+/// The object.
+const SERVICE: &str = "Endpoint";
 /// The handler that takes the records.
 pub(crate) const SINK: &str = "service://Endpoint/notify";
 
@@ -69,11 +71,30 @@ pub async fn register(
     Ok(registered)
 }
 
-/// Is this build among Restate's deployments?
-pub(crate) async fn knows_this_build(admin: &Http) -> Result<bool, RestateError> {
-    let known = admin.get("/deployments").await?;
-    Ok(items(&known, "deployments")
-        .any(|known| text(known, "uri").trim_end_matches('/').ends_with(&format!("/{BUILD_ID}"))))
+/// Where Restate sends new work: the deployment of its newest revision of the service.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) deployment: String,
+    pub(crate) uri: String,
+}
+
+impl Serving {
+    /// None: Restate does not know the service.
+    pub(crate) async fn of(admin: &Http) -> Result<Option<Self>, RestateError> {
+        let known = admin.get("/services").await?;
+        let service = items(&known, "services").find(|service| text(service, "name") == SERVICE);
+        let Some(deployment) = service.map(|service| text(service, "deployment_id")) else {
+            return Ok(None);
+        };
+        let known = admin.get("/deployments").await?;
+        Ok(items(&known, "deployments").find(|known| text(known, "id") == deployment).map(
+            |known| Self { uri: text(known, "uri").trim_end_matches('/').to_owned(), deployment },
+        ))
+    }
+
+    pub(crate) fn is_this_build(&self) -> bool {
+        self.uri.ends_with(&format!("/{BUILD_ID}"))
+    }
 }
 
 /// Is there a subscription to our handler?
@@ -92,16 +113,23 @@ async fn deployment(
     let before = admin.get("/deployments").await?;
     let known =
         items(&before, "deployments").any(|known| text(known, "uri").trim_end_matches('/') == uri);
-    let body = json!({ "uri": uri, "force": false, "breaking": false });
+    let mut body = json!({ "uri": uri, "force": false, "breaking": false });
     let answer = admin.post("/deployments", &body).await?;
     registered.deployment = text(&answer, "id");
     if !known {
         registered.made.push(format!("the worker's deployment {uri}"));
     }
+    // Of one that it knows already Restate changes nothing, and new work goes where it went since.
+    if Serving::of(admin).await?.is_none_or(|it| it.deployment != registered.deployment) {
+        body["force"] = true.into();
+        admin.post("/deployments", &body).await?;
+        registered.made.push(format!("new work goes to {uri} again"));
+    }
     Ok(())
 }
 
-/// Ends what is pinned to older builds at this worker's address: only this build is served there.
+/// Ends what is pinned to other builds at this worker's address, where only this one is served, and
+/// to deployments at other addresses where nobody answers.
 async fn retire_old_builds(
     admin: &Http,
     config: &RegisterConfig,
@@ -111,7 +139,10 @@ async fn retire_old_builds(
     let answer = admin.get("/deployments").await?;
     for old in items(&answer, "deployments") {
         let (id, uri) = (text(old, "id"), text(old, "uri"));
-        if id == registered.deployment || !uri.starts_with(&base) {
+        if id == registered.deployment {
+            continue;
+        }
+        if !uri.starts_with(&base) && reach(&uri).await.is_ok() {
             continue;
         }
         let query = format!(
@@ -127,7 +158,7 @@ async fn retire_old_builds(
         }
         let path = format!("/deployments/{id}?force=true");
         admin.send(reqwest::Method::DELETE, &path, None::<&()>, None).await?;
-        registered.made.push(format!("removed the old build {uri}, ending {ended} invocations"));
+        registered.made.push(format!("removed the deployment {uri}, ending {ended} invocations"));
     }
     Ok(())
 }

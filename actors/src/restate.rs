@@ -8,6 +8,7 @@ use domain::EndpointId;
 use reqwest::{StatusCode, Url};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::net::TcpStream;
 
 use crate::object::WakeCall;
 
@@ -103,6 +104,21 @@ impl Http {
         }
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
     }
+}
+
+/// Does anybody listen where `uri` is?
+///
+/// # Errors
+/// When nobody does, or not in time.
+pub(crate) async fn reach(uri: &str) -> std::io::Result<()> {
+    let place = Url::parse(uri).ok().and_then(|uri| {
+        Some((uri.host_str()?.trim_matches(['[', ']']).to_owned(), uri.port_or_known_default()?))
+    });
+    let (host, port) = place.ok_or(std::io::ErrorKind::InvalidInput)?;
+    tokio::time::timeout(TIMEOUT, TcpStream::connect((host, port)))
+        .await
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
+    Ok(())
 }
 
 /// Restate's ingress.

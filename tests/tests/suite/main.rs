@@ -21,6 +21,7 @@ mod ids;
 mod in_between;
 mod kafka_gone;
 mod metrics;
+mod moved_worker;
 mod observed;
 mod open_breaker;
 mod orders;
