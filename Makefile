@@ -33,7 +33,7 @@ bench: build ## Load against the `make up` that runs, such as ARGS="--rate 200 -
 	@set -a; . .posthorn/environment; set +a; exec $(POSTHORN) bench $(ARGS)
 
 cost: prerequisites ## What signing and the guard cost an attempt; fails when it is more than 50 µs
-	cargo build --release --locked --package posthorn --package posthorn-delivery --example cost
+	cargo build --release --locked --package posthorn-delivery --example cost
 	@target/release/examples/cost
 
 crash-test: build ## A part killed with -9 under load, beside the old design; ARGS="--kill kafka --payments 1000"
