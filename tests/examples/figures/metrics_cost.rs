@@ -31,14 +31,14 @@ pub(crate) async fn measure(endpoints: i64) -> anyhow::Result<()> {
         api.merchant(&merchant, receiver.url()).await?;
         api.payment(&merchant, 1).await?;
     }
-    let ports = lab.ports()?;
+    let (ports, count) = (lab.ports()?, f64::from(u32::try_from(endpoints)?));
     let scraped = Api::new(&format!("http://127.0.0.1:{}", ports.worker_health))?;
     until("the endpoints are in the worker's gauges", PATIENCE, async || {
         let text = scrape(&scraped).await?;
         let active =
             text.lines().find_map(|it| it.strip_prefix("posthorn_endpoints{status=\"active\"} "));
-        let active: i64 = active.context("no such gauge")?.parse()?;
-        ensure!(active >= endpoints, "{active}");
+        let active: f64 = active.context("no such gauge")?.parse()?;
+        ensure!(active >= count, "{active}");
         Ok(())
     })
     .await?;
