@@ -30,7 +30,7 @@ use self::tracing_to::{Traces, TracingTo};
 /// The schema is brought up to date by one statement at a time.
 const MIGRATE_CONNECTIONS: u32 = 1;
 /// What the other roles stand on, together or one after the other: all of it is stopped within 15 s;
-/// the limits add up to 12. Who takes traces hears the last of the others.
+/// the limits, the roles' among them, add up to 13. Who takes traces hears the last of the others.
 const ORDER_OF_STOP: [&[&str]; 3] =
     [&["restate"], &[TracingTo::ROLE, "jaeger", "kafka"], &["postgres"]];
 

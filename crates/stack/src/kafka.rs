@@ -32,7 +32,7 @@ const JAVA_OPTIONS: [&str; 8] = [
 /// 3 s when the machine is idle; a build on both cores makes it several times that.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 /// 15 s are for all parts.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
+const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// Kafka in a state directory.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User, geteuid};
 
 use crate::fetch::{Fetch, on_path};
+use crate::leftovers::wait_until_gone;
 use crate::{Kind, Launch, Probe, Progress, Service, StackError, StateDir, secrets, template};
 
 const CONFIG: &str = include_str!("../../../compose/postgres/postgresql.conf");
@@ -157,6 +158,10 @@ impl Postgres {
     /// A cluster with our database in it; renamed into place when it is whole.
     async fn write_cluster(&self, bin: &Path, data: &Path) -> Result<(), StackError> {
         let partial = self.home.join("data.partial");
+        // Who wrote an earlier one may have been killed with its `up`; who it had started was not.
+        for folder in [&self.home, &partial] {
+            wait_until_gone(folder).await?;
+        }
         if partial.exists() {
             std::fs::remove_dir_all(&partial)
                 .map_err(StackError::file("cannot remove", &partial))?;

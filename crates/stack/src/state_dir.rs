@@ -9,12 +9,16 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::{Ports, StackError, postgres, secrets};
 
 /// Room that a first start needs: fetched parts (about 550 MiB), fresh data folders, logs, and
 /// some days of play.
 const NEEDED_MIB: u64 = 2048;
+/// How long another `up` is given to end, and how often it is looked at.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 const PORTS_FILE: &str = "ports.json";
 
@@ -143,7 +147,14 @@ fn take_lock(dir: &Path) -> Result<File, StackError> {
         .truncate(false)
         .open(&path)
         .map_err(cannot)?;
-    match lock.try_lock() {
+    let mut taken = lock.try_lock();
+    // One that was killed a moment ago may not be gone yet.
+    let until = Instant::now() + LOCK_PATIENCE;
+    while matches!(taken, Err(TryLockError::WouldBlock)) && Instant::now() < until {
+        std::thread::sleep(LOCK_POLL);
+        taken = lock.try_lock();
+    }
+    match taken {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();

@@ -90,3 +90,27 @@ async fn the_same_key_and_body_make_one_payment_and_another_body_is_refused() ->
     ensure!(receiver.requests().len() == 1);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_yesterday_is_a_new_one_and_makes_one_payment_more() -> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant("yesterday");
+    api.merchant(&merchant, receiver.url()).await?;
+    let key = [("idempotency-key", "k-of-yesterday")];
+    let body = json!({ "merchant_id": merchant, "amount": 1, "currency": "USD" }).to_string();
+    let (_, before) = api.send("POST", "/payments", &key, body.clone()).await?;
+    sqlx::query(
+        "update idempotency_keys set created_at = now() - interval '25 hours'
+         where key = 'k-of-yesterday'",
+    )
+    .execute(&mut PgConnection::connect(&lab.database_url()?).await?)
+    .await?;
+    let repeat = || api.send("POST", "/payments", &key, body.clone());
+    let (one, two, three, four) = tokio::try_join!(repeat(), repeat(), repeat(), repeat())?;
+    ensure!(one == two && two == three && three == four, "{one:?} {two:?} {three:?} {four:?}");
+    ensure!(one.0 == 201 && one.1["id"] != before["id"], "{one:?}");
+    receiver.wait_for(2, std::time::Duration::from_secs(30)).await?;
+    ensure!(receiver.requests().len() == 2);
+    Ok(())
+}

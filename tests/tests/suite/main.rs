@@ -4,6 +4,7 @@
 //! its own. Those that kill something have another, one after the other.
 
 mod agreement;
+mod benchmark;
 mod bounds;
 mod burst;
 mod canary;
