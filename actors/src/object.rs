@@ -211,7 +211,7 @@ impl EndpointObject {
             ctx.clear_all();
             return Ok(());
         };
-        let looks = looks + 1;
+        let looks = wake::raised(call.sent_for(), looks);
         ctx.set(LOOKS, looks);
         let report = self.run_slices(&ctx, endpoint, call, looks).await?;
         leave(&ctx, &report, call, timer).await

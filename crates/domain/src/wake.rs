@@ -6,6 +6,9 @@
 //! before that first slice was acknowledged, hence before the second look began; one that reads
 //! the new counter gets a wake of its own. A wake therefore never ends on its first look, unless
 //! that look says that the whole endpoint waits: then the timer comes for all of them.
+//!
+//! A deleted endpoint's object forgets everything, its counter too: a wake that was sent for a counter
+//! of before has looked for nobody yet, so it runs, and counts on from there.
 //! `tests/wake_model.rs` walks through every interleaving of this.
 
 use std::time::Duration;
@@ -18,9 +21,16 @@ pub const WAKE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Does a wake that was sent for `sent_for` run, when the object's counter is `looks`?
 ///
-/// Without a counter it always does: timers, commands and the sweeper want a look in any case.
+/// Without a counter it always does: timers, commands and the sweeper want a look in any case. One
+/// that was sent for a smaller one does not: a later wake has looked for it.
 pub fn runs(sent_for: Option<u64>, looks: u64) -> bool {
-    sent_for.is_none_or(|sent_for| sent_for == looks)
+    sent_for.is_none_or(|sent_for| sent_for >= looks)
+}
+
+/// What the counter is raised to by a wake that was sent for `sent_for` and runs: never one by which
+/// somebody was merged into this wake.
+pub fn raised(sent_for: Option<u64>, looks: u64) -> u64 {
+    sent_for.map_or(looks, |sent_for| sent_for.max(looks)).saturating_add(1)
 }
 
 /// What a slice came back with.
@@ -154,5 +164,12 @@ mod tests {
         assert!(runs(Some(3), 3));
         assert!(!runs(Some(3), 4));
         assert!(runs(None, 4));
+        assert_eq!((raised(Some(3), 3), raised(None, 3)), (4, 4));
+    }
+
+    #[test]
+    fn a_wake_of_before_the_counter_was_forgotten_runs_and_counts_on() {
+        assert!(runs(Some(3), 0));
+        assert_eq!(raised(Some(3), 0), 4);
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use domain::wake::{Next, SliceEnd, after_slice, runs};
+use domain::wake::{Next, SliceEnd, after_slice, raised, runs};
 
 /// Transactions in the model, one delivery each.
 const DELIVERIES: usize = 3;
@@ -61,6 +61,9 @@ struct World {
     timer: bool,
     /// Does a wake that ends while the endpoint waits arm the timer? The product's does.
     arms: bool,
+    /// Was the endpoint deleted? Then who is delivered is cancelled, and a wake that ends forgets the
+    /// counter.
+    is_deleted: bool,
 }
 
 type Rule = fn(u32, SliceEnd) -> Next;
@@ -97,6 +100,7 @@ impl World {
             waits: false,
             timer: false,
             arms,
+            is_deleted: false,
         }
     }
 
@@ -177,7 +181,7 @@ impl World {
         let mut world = self.clone();
         world.inbox.remove(0);
         if runs(key, self.looks) {
-            world.raised = Some(self.looks + 1);
+            world.raised = Some(raised(key, self.looks));
             world.running = Some(Running { key, slices: 0, looked: None });
         }
         next.push(world);
@@ -193,7 +197,7 @@ impl World {
         }
         let mut world = self.clone();
         let Some(end) = running.looked else {
-            if self.unwell < UNWELL {
+            if self.unwell < UNWELL && !self.is_deleted {
                 // The first request finds the endpoint unwell.
                 let mut world = self.clone();
                 (world.unwell, world.waits) = (self.unwell + 1, true);
@@ -218,6 +222,9 @@ impl World {
             Next::End => {
                 world.running = None;
                 world.timer |= end.waits && world.arms;
+                if world.is_deleted {
+                    world.looks = 0;
+                }
             }
             Next::HandOver => {
                 let looks = world.looks;
@@ -231,8 +238,12 @@ impl World {
 
 /// Searches every interleaving; the world in which a delivery is missed, if there is one.
 fn search(rule: Rule, arms: bool) -> (usize, Option<World>) {
+    search_from(World::new(arms), rule)
+}
+
+fn search_from(world: World, rule: Rule) -> (usize, Option<World>) {
     let mut seen = HashSet::new();
-    let mut open = vec![World::new(arms)];
+    let mut open = vec![world];
     while let Some(world) = open.pop() {
         if !seen.insert(world.clone()) {
             continue;
@@ -261,6 +272,15 @@ fn no_interleaving_misses_a_delivery() {
 #[test]
 fn no_interleaving_misses_a_delivery_when_wakes_hand_over() {
     assert_eq!(search(impatient, true).1, None);
+}
+
+#[test]
+fn no_interleaving_misses_who_commits_after_the_endpoint_was_deleted() {
+    // Its counter is wherever it was.
+    for looks in 0..3 {
+        let world = World { looks, is_deleted: true, ..World::new(true) };
+        assert_eq!(search_from(world, product_rule).1, None);
+    }
 }
 
 #[test]
