@@ -81,11 +81,28 @@ pub enum Mutation {
     LineOutlivesCommand,
     /// A slice does not hear who was found poisonous meanwhile.
     LineKnowsNoPoison,
+    /// The question of the last look is asked before the look before it was acknowledged.
+    QuestionAskedEarly,
+    /// The question passes over those that stepped aside.
+    QuestionForgetsAside,
+    /// What the slice before said is believed though something happened since.
+    QuestionForgetsEvents,
+    // Of a deletion.
+    /// A look does not see that the endpoint was deleted.
+    DeletedLookedAt,
+    /// A slice cancels what fits into one statement and says that this was all.
+    CancelsOnce,
+    /// The object of a deleted endpoint keeps its state.
+    DeletionLeavesState,
+    /// The sweeper does not look for deleted endpoints at which nobody looked.
+    DeletedNotSwept,
+    /// A wake that was sent for a counter that was forgotten since is taken for an old one.
+    ForgottenCounterIsOld,
 }
 
 impl Mutation {
     /// Every one of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 41] = [
         Self::StrictStepsAside,
         Self::ConvictsNobody,
         Self::WalksNot,
@@ -119,6 +136,14 @@ impl Mutation {
         Self::SweepsWhatIsFresh,
         Self::LineOutlivesCommand,
         Self::LineKnowsNoPoison,
+        Self::QuestionAskedEarly,
+        Self::QuestionForgetsAside,
+        Self::QuestionForgetsEvents,
+        Self::DeletedLookedAt,
+        Self::CancelsOnce,
+        Self::DeletionLeavesState,
+        Self::DeletedNotSwept,
+        Self::ForgottenCounterIsOld,
     ];
 }
 
@@ -145,6 +170,7 @@ impl Rules {
             Some(Mutation::PausedSends) if matches!(state.status, Status::Paused { .. }) => {
                 state.status = Status::Active;
             }
+            Some(Mutation::DeletedLookedAt) if !state.may_send() => state.status = Status::Active,
             Some(Mutation::WalksNot) => state.walk = domain::endpoint::Walk::default(),
             Some(Mutation::TwoAtOnce) if policy.ordering == Ordering::Ordered => {
                 in_flight = in_flight.saturating_sub(1);

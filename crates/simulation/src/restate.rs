@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Micros;
+use crate::shell::Report;
 
 /// Why a wake was sent; `actors/src/object.rs` has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,7 @@ impl WakeCall {
 pub(crate) enum Key {
     Looks(u64),
     Sweep(u64),
+    Command(u64),
 }
 
 /// An invocation of `wake`, and how far it got.
@@ -46,6 +48,15 @@ pub(crate) struct Invocation {
     pub(crate) raised: Option<u64>,
     pub(crate) slices: u32,
     pub(crate) elapsed: Duration,
+    /// What the last slice that was acknowledged came back with.
+    pub(crate) before: Option<Report>,
+}
+
+impl Invocation {
+    fn new(id: u64, call: WakeCall, key: Option<Key>) -> Self {
+        let (raised, before) = (None, None);
+        Self { id, call, key, raised, slices: 0, elapsed: Duration::ZERO, before }
+    }
 }
 
 /// The timer that is armed, as the object's state has it.
@@ -86,14 +97,7 @@ impl Object {
             return;
         }
         let id = self.new_id();
-        self.inbox.push_back(Invocation {
-            id,
-            call,
-            key,
-            raised: None,
-            slices: 0,
-            elapsed: Duration::ZERO,
-        });
+        self.inbox.push_back(Invocation::new(id, call, key));
     }
 
     /// Sends a wake that comes at `at`; the id of its invocation.
@@ -112,15 +116,21 @@ impl Object {
     /// The time of a delayed invocation has come: it goes to the end of the inbox.
     pub(crate) fn fire(&mut self, id: u64) -> bool {
         let Some((_, call)) = self.delayed.remove(&id) else { return false };
-        self.inbox.push_back(Invocation {
-            id,
-            call,
-            key: None,
-            raised: None,
-            slices: 0,
-            elapsed: Duration::ZERO,
-        });
+        self.inbox.push_back(Invocation::new(id, call, None));
         true
+    }
+
+    /// Everything that the object keeps is cleared; what was sent to it is not.
+    pub(crate) fn clear_all(&mut self) {
+        (self.looks, self.unseen, self.timer) = (0, None, None);
+        (self.generation, self.stuck) = (0, 0);
+    }
+
+    /// Is there nothing of it, and nothing on its way to it?
+    pub(crate) fn is_gone(&self) -> bool {
+        let keeps = self.looks > 0 || self.unseen.is_some() || self.timer.is_some();
+        let comes = !self.inbox.is_empty() || self.running.is_some() || !self.delayed.is_empty();
+        !keeps && self.generation == 0 && self.stuck == 0 && !comes
     }
 
     /// All of it is gone; ids are never drawn again.

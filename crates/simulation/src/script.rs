@@ -160,7 +160,10 @@ pub fn play(script: &Script) -> Result<Standing, Violation> {
             Step::Pay(count) => (0..count).all(|_| {
                 paid += 1;
                 world.pay(paid - 1);
-                world.until(ends_at, |world| world.tally.deliveries == count_of(paid))
+                world.until(ends_at, |world| {
+                    let unasked = count_of(world.witness.unasked());
+                    world.tally.deliveries + unasked == count_of(paid)
+                })
             }),
             Step::Tell(_) => {
                 world.order(told);

@@ -37,7 +37,7 @@ impl World<'_> {
     /// The sweeper does not look all the time: it is asked when it would find something.
     pub(crate) fn schedule_sweeper(&mut self) {
         let is_away = self.workers_back().max(self.database_back());
-        if let Some(from) = self.database.left_alone_from(IDLE) {
+        if let Some(from) = self.database.left_alone_from(self.now, IDLE) {
             let from = from.max(self.now + 1).max(is_away.unwrap_or(0));
             let round = from.div_euclid(ROUND) * ROUND + ROUND;
             if round < self.sweep_at {
@@ -62,7 +62,7 @@ impl World<'_> {
         if self.workers_back().is_some() || self.database_back().is_some() {
             return;
         }
-        if self.database.left_alone_from(IDLE).is_none_or(|from| from > self.now) {
+        if self.database.left_alone_from(self.now, IDLE).is_none_or(|from| from > self.now) {
             return;
         }
         self.tally.swept += 1;

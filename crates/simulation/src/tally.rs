@@ -18,7 +18,7 @@ pub struct Tally {
     pub delivered: u64,
     /// Deliveries that ended as exhausted.
     pub exhausted: u64,
-    /// Deliveries that an operator cancelled.
+    /// Deliveries that an operator cancelled, or whose endpoint was deleted.
     pub cancelled: u64,
     /// Deliveries that still wait, each for a reason.
     pub waiting: u64,
@@ -30,6 +30,10 @@ pub struct Tally {
     pub settles: u64,
     /// Looks.
     pub looks: u64,
+    /// Last looks that were over with a question.
+    pub questions: u64,
+    /// Endpoints that were deleted.
+    pub deleted: u64,
     /// Commands that operators gave.
     pub commands: u64,
     /// Things that broke.
@@ -48,6 +52,7 @@ impl Tally {
     pub(crate) fn add_finished(&mut self, database: &Database) {
         self.waiting += count(database.waiting.len());
         self.events += count(database.journal.len());
+        self.deleted += u64::from(database.deleted_at.is_some());
         for finished in database.finished.values() {
             match finished.reason {
                 FinishReason::Delivered => self.delivered += 1,
@@ -76,6 +81,8 @@ impl AddAssign for Tally {
         self.duplicates += other.duplicates;
         self.settles += other.settles;
         self.looks += other.looks;
+        self.questions += other.questions;
+        self.deleted += other.deleted;
         self.commands += other.commands;
         self.mishaps += other.mishaps;
         self.fences_lost += other.fences_lost;
@@ -89,8 +96,10 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} endpoints, {} deliveries: {} delivered, {} exhausted, {} cancelled, {} waiting",
+            "{} endpoints ({} of them deleted), {} deliveries: {} delivered, {} exhausted, \
+             {} cancelled, {} waiting",
             self.endpoints,
+            self.deleted,
             self.deliveries,
             self.delivered,
             self.exhausted,
@@ -99,8 +108,9 @@ impl fmt::Display for Tally {
         )?;
         writeln!(
             f,
-            "{} requests ({} of them duplicates), {} looks, {} decisions, {} journal events",
-            self.requests, self.duplicates, self.looks, self.settles, self.events
+            "{} requests ({} of them duplicates), {} looks and {} last questions, {} decisions, \
+             {} journal events",
+            self.requests, self.duplicates, self.looks, self.questions, self.settles, self.events
         )?;
         write!(
             f,

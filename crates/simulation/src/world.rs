@@ -40,6 +40,10 @@ pub(crate) enum Happening {
     Retry(u64),
     Step(u64),
     Answered(u64, u64),
+    /// A slice of a deleted endpoint cancels some of what waits.
+    Cancel(u64),
+    /// The result of a slice reaches Restate.
+    Acknowledged(u64),
     Stuck(u64),
     Fire(u64),
     Order(usize),
@@ -196,15 +200,7 @@ impl<'a> World<'a> {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Begin(index) => {
-                if let Some(back) = self.database_back() {
-                    return self.at(back, happening);
-                }
-                let sequence = self.database.draw_sequence();
-                let payment = self.scenario.payments[index];
-                let takes = payment.commits_at - payment.begins_at;
-                self.after(takes, takes, Happening::Commit(index, sequence));
-            }
+            Happening::Begin(index) => self.begin(index),
             Happening::Commit(index, sequence) => {
                 let number = self.scenario.payments[index].number;
                 self.database.insert(number, sequence, self.now);
@@ -230,6 +226,8 @@ impl<'a> World<'a> {
             Happening::Retry(invocation) => self.retry(invocation),
             Happening::Step(run) => self.step(run),
             Happening::Answered(run, attempt) => self.answered(run, attempt),
+            Happening::Cancel(run) => self.cancel(run),
+            Happening::Acknowledged(run) => self.acknowledged(run),
             Happening::Stuck(run) => self.stuck(run),
             Happening::Fire(id) => {
                 if self.object.fire(id) {
@@ -241,6 +239,21 @@ impl<'a> World<'a> {
             Happening::Expire => self.expire(),
             Happening::Mishap(index) => self.mishap(self.scenario.mishaps[index].what),
         }
+    }
+
+    /// A payment's transaction begins.
+    fn begin(&mut self, index: usize) {
+        if let Some(back) = self.database_back() {
+            return self.at(back, Happening::Begin(index));
+        }
+        let payment = self.scenario.payments[index];
+        if self.database.deleted_at.is_some() || !self.database.is_subscribed {
+            // No trigger writes a delivery of it.
+            return self.witness.nobody_asks(payment.number);
+        }
+        let sequence = self.database.draw_sequence();
+        let takes = payment.commits_at - payment.begins_at;
+        self.after(takes, takes, Happening::Commit(index, sequence));
     }
 
     pub(crate) fn send(&mut self, call: WakeCall, key: Option<Key>) {
@@ -260,14 +273,19 @@ impl<'a> World<'a> {
             return self.at(back, Happening::Order(index));
         }
         let (rules, policy, now) = (self.rules, self.database.policy.clone(), self.now);
+        // Whatever is told until somebody looks shares one wake.
+        let key = Key::Command(self.database.fence);
         let obeyed = self.database.obey(order.number, order.deed, now, |state, command| {
             decide_command(rules, state, &policy, command, now)
         });
         let Some(obeyed) = obeyed else { return };
         self.tally.commands += 1;
         self.witness.ordered(now, order, &obeyed, &self.database);
-        if order.deed != Deed::Pause && order.deed != Deed::Disable {
-            self.send(WakeCall::Commanded, None);
+        match order.deed {
+            // What is back in line is announced like what is new.
+            Deed::Redeliver(_) => self.announce(),
+            _ if self.take_armed(|what| *what == What::OrderUnheard).is_some() => {}
+            _ => self.send(WakeCall::Commanded, Some(key)),
         }
         self.tell(|world| format!("{:?} leaves {:?}", order.deed, world.database.state.status));
     }

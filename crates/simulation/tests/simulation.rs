@@ -49,6 +49,8 @@ fn whatever_breaks_nothing_is_lost_passed_or_left_alone() {
         ("turns lost", tally.fences_lost),
         ("decided again", tally.moved),
         ("found by the sweeper", tally.swept),
+        ("deleted", tally.deleted),
+        ("asked", tally.questions),
     ] {
         assert!(count > 0, "nothing was {what}: {tally}");
     }

@@ -4,7 +4,10 @@
 //! be in line before the first is sent, they are paid during a pause.
 
 use domain::endpoint::Ordering::{Ordered, Strict, Unordered};
-use simulation::Deed::{ChangeUrl, Disable, Enable, Pause, Redeliver, Resume, Skip};
+use simulation::Deed::{
+    ChangeOrdering, ChangePolicy, ChangeUrl, Delete, Disable, Enable, Pause, Redeliver, Resume,
+    Skip, Subscribe,
+};
 use simulation::Step::{Attempts, Finished, Pay, Tell};
 use simulation::{Replies, Reply, Script};
 
@@ -16,6 +19,12 @@ const PATIENT: &str = r#"{"backoff_initial_ms": 200, "backoff_max_ms": 400,
 /// Waits in which an operator's command fits.
 const SLOW: &str =
     r#"{"backoff_initial_ms": 6000, "backoff_max_ms": 6000, "schedule_s": [2, 600]}"#;
+
+/// The same, with a breaker that opens at once.
+const SLOW_AND_STRICT_BREAKER: &str = r#"{"backoff_initial_ms": 6000, "backoff_max_ms": 6000,
+    "schedule_s": [2, 600], "breaker_opens_after": 1}"#;
+/// Who is refused comes back when all is over.
+const ONE_LONG_WAIT: &str = r#"{"schedule_s": [600]}"#;
 
 const fn status(status: u16) -> Reply {
     Reply { status, retry_after_s: None }
@@ -182,7 +191,7 @@ pub(crate) const SCRIPTS: &[Script] = &[
     Script {
         name: "a strict head is skipped while it blocks",
         ordering: Strict,
-        policy: r#"{"schedule_s": [600]}"#,
+        policy: ONE_LONG_WAIT,
         replies: Replies {
             always: |number| if number == 1 { Some(400) } else { None },
             first: &[],
@@ -195,5 +204,104 @@ pub(crate) const SCRIPTS: &[Script] = &[
         policy: SLOW,
         replies: first(&[status(503)]),
         steps: &[Pay(1), Attempts(1), Tell(Disable), Pay(2), Tell(Enable), Finished(3)],
+    },
+    Script {
+        name: "another URL while it waits",
+        ordering: Ordered,
+        policy: SLOW,
+        replies: first(&[status(500)]),
+        steps: &[Pay(2), Attempts(1), Tell(ChangeUrl), Finished(2)],
+    },
+    Script {
+        name: "another URL while the breaker is open",
+        ordering: Ordered,
+        policy: SLOW_AND_STRICT_BREAKER,
+        replies: first(&[status(500)]),
+        steps: &[Pay(2), Attempts(1), Tell(ChangeUrl), Finished(2)],
+    },
+    Script {
+        name: "becomes strict while one stepped aside",
+        ordering: Ordered,
+        policy: ONE_LONG_WAIT,
+        replies: first(&[status(200), status(422)]),
+        steps: &[
+            Tell(Pause),
+            Pay(3),
+            Tell(Resume),
+            Attempts(3),
+            Tell(ChangeOrdering(Strict)),
+            Finished(3),
+        ],
+    },
+    Script {
+        name: "is strict and blocked, and becomes ordered",
+        ordering: Strict,
+        policy: ONE_LONG_WAIT,
+        replies: Replies {
+            always: |number| if number == 1 { Some(400) } else { None },
+            first: &[],
+        },
+        steps: &[
+            Tell(Pause),
+            Pay(3),
+            Tell(Resume),
+            Attempts(1),
+            Tell(ChangeOrdering(Ordered)),
+            Finished(3),
+        ],
+    },
+    Script {
+        name: "is unordered and unwell, and becomes ordered",
+        ordering: Unordered,
+        policy: SLOW,
+        replies: first(&[status(500)]),
+        steps: &[Pay(1), Attempts(1), Pay(2), Tell(ChangeOrdering(Ordered)), Finished(3)],
+    },
+    Script {
+        name: "another policy while it is unwell, by which its breaker opens",
+        ordering: Ordered,
+        policy: SLOW,
+        replies: first(&[status(500), status(502)]),
+        steps: &[
+            Pay(2),
+            Attempts(1),
+            Tell(ChangePolicy(
+                r#"{"backoff_initial_ms": 200, "backoff_max_ms": 400, "schedule_s": [600],
+                    "throttled_wait_min_ms": 0, "breaker_opens_after": 2}"#,
+            )),
+            Finished(2),
+        ],
+    },
+    Script {
+        name: "asks for other events while it is unwell, and for these again",
+        ordering: Ordered,
+        policy: SLOW,
+        replies: first(&[status(500)]),
+        steps: &[
+            Pay(1),
+            Attempts(1),
+            Tell(Subscribe(false)),
+            Pay(2),
+            Tell(Subscribe(true)),
+            Pay(1),
+            Finished(2),
+        ],
+    },
+    Script {
+        name: "deleted while it is unwell and its breaker is open",
+        ordering: Ordered,
+        policy: SLOW_AND_STRICT_BREAKER,
+        replies: first(&[status(500)]),
+        steps: &[Pay(3), Attempts(1), Tell(Delete), Finished(3)],
+    },
+    Script {
+        name: "deleted while it is paused and one stepped aside",
+        ordering: Unordered,
+        policy: ONE_LONG_WAIT,
+        replies: Replies {
+            always: |number| if number == 2 { Some(404) } else { None },
+            first: &[],
+        },
+        steps: &[Pay(3), Attempts(3), Tell(Pause), Pay(1), Tell(Delete), Pay(1), Finished(4)],
     },
 ];

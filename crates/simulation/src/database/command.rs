@@ -3,7 +3,7 @@
 
 use domain::DeliveryId;
 use domain::endpoint::{
-    Command, Decision, DeliveryFacts, Disposition, EndpointState, FinishReason, Ordering,
+    Command, Decision, DeliveryFacts, Disposition, EndpointState, FinishReason, Ordering, Policy,
 };
 
 use super::{Database, Row, new_facts};
@@ -28,6 +28,9 @@ impl Database {
         now: Micros,
         decide: impl Fn(&EndpointState, &Command) -> Decision,
     ) -> Option<Obeyed> {
+        if self.deleted_at.is_some() {
+            return None;
+        }
         if !self.commands.insert(number) && !self.rules.has(Mutation::CommandTwice) {
             return None;
         }
@@ -41,6 +44,9 @@ impl Database {
             (command, decision.disposition)
         {
             self.finish(delivery, reason);
+        }
+        if deed == Deed::Delete {
+            self.erase(now);
         }
         Some(Obeyed { before, command, decision })
     }
@@ -56,6 +62,8 @@ impl Database {
                 self.config_version += 1;
                 Command::UrlChanged
             }
+            // What is so already is no change.
+            Deed::ChangeOrdering(ordering) if ordering == self.policy.ordering => return None,
             Deed::ChangeOrdering(ordering) => {
                 self.config_version += 1;
                 self.policy.ordering = ordering;
@@ -64,6 +72,19 @@ impl Database {
                 }
                 Command::OrderingChanged
             }
+            // They change what follows, and are no event of the journal.
+            Deed::ChangePolicy(settings) => {
+                self.config_version += 1;
+                let policy: Policy = serde_json::from_str(settings).ok()?;
+                self.policy = policy.with_ordering(self.policy.ordering);
+                return None;
+            }
+            Deed::Subscribe(is_subscribed) => {
+                self.config_version += 1;
+                self.is_subscribed = is_subscribed;
+                return None;
+            }
+            Deed::Delete => Command::Delete,
             Deed::Skip(place) => Command::Skip(self.waiting.values().nth(place)?.facts.id),
             Deed::Redeliver(at_most) => Command::Redeliver(self.redeliver(at_most, now)),
         })
@@ -115,6 +136,11 @@ impl Database {
         now: Micros,
         decide: impl Fn(&EndpointState, &Command) -> Decision,
     ) -> Vec<Obeyed> {
+        if self.deleted_at.is_some() {
+            // What waits there does not expire, it should have been cancelled.
+            self.cancel_for_deleted();
+            return Vec::new();
+        }
         let ids: Vec<(DeliveryId, Micros)> =
             self.waiting.values().map(|row| (row.facts.id, row.waiting_since)).collect();
         let mut obeyed = Vec::new();

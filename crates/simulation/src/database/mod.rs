@@ -5,6 +5,7 @@
 //! `migrations/0005_look_and_settle.sql`; what differs from it here is a bug of the simulation.
 
 mod command;
+mod delete;
 mod look;
 mod settle;
 
@@ -16,7 +17,7 @@ use domain::endpoint::{
 };
 
 pub(crate) use command::Obeyed;
-pub(crate) use look::Look;
+pub(crate) use look::{LastLook, Look};
 pub(crate) use settle::{Settled, Settlement};
 
 use crate::clock::{Micros, micros};
@@ -64,6 +65,9 @@ pub(crate) struct Database {
     pub(crate) policy: Policy,
     pub(crate) url_version: u32,
     pub(crate) config_version: u32,
+    /// Does it ask for what payments make?
+    pub(crate) is_subscribed: bool,
+    pub(crate) deleted_at: Option<Micros>,
 }
 
 impl Database {
@@ -87,6 +91,8 @@ impl Database {
             policy,
             url_version: 0,
             config_version: 1,
+            is_subscribed: true,
+            deleted_at: None,
         }
     }
 
@@ -187,8 +193,12 @@ impl Database {
         self.aside.first().map(|(at, _)| *at)
     }
 
-    /// From when on something is due, unless something else happens; none: never.
+    /// From when on something is due, unless something else happens; none: never. What waits at a
+    /// deleted endpoint is due whatever its state says: it is to be cancelled.
     pub(crate) fn due_from(&self) -> Option<Micros> {
+        if self.deleted_at.is_some() {
+            return self.first_due_at();
+        }
         let first = self.first_due_at().filter(|_| self.state.may_send())?;
         Some(self.not_before().map_or(first, |not_before| first.max(not_before)))
     }
@@ -196,8 +206,8 @@ impl Database {
     /// When the sweeper will find that what is due was left alone for `idle`, unless somebody comes
     /// before. Both count: an endpoint at which nobody looked for a day is not neglected in the
     /// moment in which something becomes due.
-    pub(crate) fn left_alone_from(&self, idle: Micros) -> Option<Micros> {
-        let due = self.due_from()?;
+    pub(crate) fn left_alone_from(&self, now: Micros, idle: Micros) -> Option<Micros> {
+        let due = self.due_from().into_iter().chain(self.unseen_since(now)).min()?;
         if self.rules.has(Mutation::SweepsWhatIsFresh) {
             return Some(due.max(self.looked_at + idle + 1));
         }

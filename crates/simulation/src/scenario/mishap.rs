@@ -55,6 +55,8 @@ pub(crate) enum What {
     TimerLost,
     /// A timer fires that was armed before the present one.
     TimerOfBefore,
+    /// Restate does not take the wake that follows the next command.
+    OrderUnheard,
     /// All workers are away.
     WorkersAway(Micros),
     DatabaseAway(Micros),
@@ -84,6 +86,7 @@ impl What {
             | Self::RecordLost
             | Self::WakeLost
             | Self::TimerLost
+            | Self::OrderUnheard
             | Self::WorkersAway(_)
             | Self::DatabaseAway(_)
             | Self::Unreachable(_)
@@ -120,7 +123,7 @@ const POINTS: [Point; 8] = [
 
 fn what(dice: &mut Dice, harmless: bool) -> What {
     let point = dice.pick(&POINTS);
-    match dice.index(if harmless { 9 } else { 21 }) {
+    match dice.index(if harmless { 9 } else { 22 }) {
         0..=4 => What::Crash(point),
         5 => What::AnswerLost,
         6 => What::RecordTwice,
@@ -135,7 +138,8 @@ fn what(dice: &mut Dice, harmless: bool) -> What {
         16 => What::WorkersAway(dice.pick(&[10 * SECOND, 10 * MINUTE, 6 * HOUR, 6 * DAY])),
         17 => What::DatabaseAway(dice.pick(&[SECOND, 5 * SECOND, MINUTE, HOUR])),
         18 => What::PayloadsAway(dice.pick(&[10 * SECOND, HOUR, 6 * HOUR])),
-        19 => What::Unreachable(dice.pick(&[10 * SECOND, 5 * MINUTE, HOUR])),
+        19 => What::OrderUnheard,
+        20 => What::Unreachable(dice.pick(&[10 * SECOND, 5 * MINUTE, HOUR])),
         _ => What::RestateLost,
     }
 }

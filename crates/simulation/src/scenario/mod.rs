@@ -51,7 +51,7 @@ impl Scenario {
         let horizon = Micros::from(days.max(1)) * DAY;
         let is_calm = dice.chance(25);
         let policy = policy(&mut dice);
-        let payments = traffic::generate(&mut dice, horizon);
+        let mut payments = traffic::generate(&mut dice, horizon);
         let merchant = Merchant::generate(&mut dice, horizon, payments.len());
         let mishaps =
             if is_calm { Vec::new() } else { mishap::generate(&mut dice, &payments, horizon) };
@@ -60,6 +60,7 @@ impl Scenario {
         } else {
             Vec::new()
         };
+        order::hold_open(&mut dice, &orders, &mut payments);
         Self {
             seed,
             endpoint,

@@ -6,7 +6,7 @@
 use domain::endpoint::Ordering;
 
 use super::{Payment, moments};
-use crate::clock::{DAY, HOUR, MILLI, MINUTE, Micros};
+use crate::clock::{DAY, HOUR, MILLI, MINUTE, Micros, SECOND};
 use crate::dice::Dice;
 
 /// Something an operator orders.
@@ -39,6 +39,12 @@ pub enum Deed {
     Skip(usize),
     /// At most so many of those that were exhausted or cancelled.
     Redeliver(u32),
+    /// It is dealt with like this from now on; the settings as they are stored.
+    ChangePolicy(&'static str),
+    /// Does it ask for what payments make?
+    Subscribe(bool),
+    /// It is no more.
+    Delete,
 }
 
 pub(super) fn generate(dice: &mut Dice, payments: &[Payment], horizon: Micros) -> Vec<Order> {
@@ -63,6 +69,15 @@ pub(super) fn generate(dice: &mut Dice, payments: &[Payment], horizon: Micros) -
             orders.push((at + lasts, undo));
         }
     }
+    // Some end for good, most of them while a transaction is open that saw the endpoint.
+    if dice.chance(30) {
+        let mut at = dice.between(HOUR, horizon);
+        if dice.chance(80) && !payments.is_empty() {
+            let open = payments[dice.index(payments.len())];
+            at = dice.between(open.begins_at, open.commits_at);
+        }
+        orders.push((at, Deed::Delete));
+    }
     orders.sort_by_key(|(at, _)| *at);
     let mut number = 0;
     orders
@@ -74,6 +89,17 @@ pub(super) fn generate(dice: &mut Dice, payments: &[Payment], horizon: Micros) -
             Order { at, number, deed, again_after }
         })
         .collect()
+}
+
+/// Transactions that are open when their endpoint is deleted commit after it, one by one.
+pub(super) fn hold_open(dice: &mut Dice, orders: &[Order], payments: &mut [Payment]) {
+    for order in orders.iter().filter(|order| order.deed == Deed::Delete) {
+        let is_open =
+            |payment: &&mut Payment| (order.at - SECOND..order.at).contains(&payment.begins_at);
+        for payment in payments.iter_mut().filter(is_open) {
+            payment.commits_at = order.at + dice.between(0, SECOND / 2);
+        }
+    }
 }
 
 fn deed(dice: &mut Dice) -> Deed {

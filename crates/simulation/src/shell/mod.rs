@@ -11,6 +11,7 @@ mod slice;
 use domain::wake::{self, Arm, Next, SliceEnd};
 
 use crate::clock::{MILLI, Micros, SECOND, length, millis_up};
+use crate::database::LastLook;
 use crate::mutation::Mutation;
 use crate::restate::{Invocation, Key, Timer, WakeCall};
 use crate::scenario::{Point, What};
@@ -27,18 +28,30 @@ pub(crate) struct Run {
     /// It does nothing before.
     pub(crate) frozen_until: Micros,
     pub(crate) slice: Option<Slice>,
+    /// What the slice before came back with; none: this is the first one.
+    pub(crate) before: Option<Report>,
+    /// A slice that is done, and that Restate has not heard of yet.
+    pub(crate) report: Option<Report>,
+    /// The endpoint was deleted, and what waits is being cancelled.
+    pub(crate) cancels: bool,
 }
 
 /// What a slice leaves in Restate's journal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Report {
     pub(crate) is_stuck: bool,
+    /// The endpoint was deleted.
+    pub(crate) is_gone: bool,
+    /// Number of the last event of the journal, as the slice left it.
+    pub(crate) version: usize,
     pub(crate) took: Micros,
     pub(crate) attempts: u32,
     pub(crate) end: SliceEnd,
     /// Does the whole endpoint wait, as the slice left it?
     pub(crate) waits: bool,
     pub(crate) next_ms: Option<i64>,
+    /// A bug's question, asked too early.
+    pub(crate) asked_early: Option<LastLook>,
 }
 
 impl World<'_> {
@@ -59,37 +72,48 @@ impl World<'_> {
             }
             self.object.timer = None;
         }
-        if !wake::runs(invocation.call.sent_for(), looks) {
+        let sent_for = invocation.call.sent_for();
+        let is_old = self.rules.has(Mutation::ForgottenCounterIsOld)
+            && sent_for.is_some_and(|sent_for| sent_for != looks);
+        if is_old || !wake::runs(sent_for, looks) {
             return self.at(self.now, Happening::Pop);
         }
-        let raised = looks + 1;
+        let raised = wake::raised(sent_for, looks);
         invocation.raised = Some(raised);
         self.object.unseen = Some(raised);
         // At the latest with the first acknowledgement; when, is not ours to know.
         let late = self.dice.pick(&[4 * MILLI, 100 * MILLI, 10 * SECOND]);
         self.after(0, late, Happening::CounterSeen(raised));
         self.object.running = Some(invocation);
-        self.start_run(invocation.id);
+        self.start_run(invocation.id, None);
     }
 
-    fn start_run(&mut self, invocation: u64) {
+    fn start_run(&mut self, invocation: u64, before: Option<Report>) {
         self.last_run += 1;
-        let run = Run { invocation, is_given_up: false, frozen_until: 0, slice: None };
+        let run = Run {
+            invocation,
+            is_given_up: false,
+            frozen_until: 0,
+            slice: None,
+            before,
+            report: None,
+            cancels: false,
+        };
         self.runs.insert(self.last_run, run);
         self.after(MILLI, 3 * MILLI, Happening::Step(self.last_run));
     }
 
     /// Restate tries an invocation again, from its last acknowledged step.
     pub(crate) fn retry(&mut self, invocation: u64) {
-        if self.object.running.is_none_or(|running| running.id != invocation) {
+        let Some(running) = self.object.running.filter(|running| running.id == invocation) else {
             return;
-        }
+        };
         if let Some(back) = self.reached_again() {
             return self.at(back + SECOND, Happening::Retry(invocation));
         }
         let is_alive = |run: &Run| run.invocation == invocation && !run.is_given_up;
         if !self.runs.values().any(is_alive) {
-            self.start_run(invocation);
+            self.start_run(invocation, running.before);
         }
     }
 
@@ -149,13 +173,22 @@ impl World<'_> {
         }
     }
 
-    /// A slice is done: its result is recorded, and the wake goes on by the product's rule.
+    /// A slice is done; its result is on its way to Restate.
     pub(crate) fn acknowledge(&mut self, run_id: u64, report: Report) {
-        let again = Happening::Step(run_id);
-        if self.breaks(run_id, Point::BeforeAcknowledgement, again) {
+        let Some(run) = self.runs.get_mut(&run_id) else { return };
+        (run.slice, run.report, run.cancels) = (None, Some(report), false);
+        let late = self.dice.pick(&[MILLI, 50 * MILLI, 200 * MILLI]);
+        self.after(0, late, Happening::Acknowledged(run_id));
+    }
+
+    /// The result is recorded, and the wake goes on by the product's rule.
+    pub(crate) fn acknowledged(&mut self, run_id: u64) {
+        if self.breaks(run_id, Point::BeforeAcknowledgement, Happening::Acknowledged(run_id)) {
             return;
         }
+        let again = Happening::Step(run_id);
         let Some(run) = self.runs.get(&run_id) else { return };
+        let Some(report) = run.report else { return };
         let invocation = self.object.running.filter(|running| running.id == run.invocation);
         let Some(mut invocation) = invocation.filter(|_| !run.is_given_up) else {
             self.runs.remove(&run_id);
@@ -166,9 +199,10 @@ impl World<'_> {
         }
         invocation.slices += 1;
         invocation.elapsed += std::time::Duration::from_micros(report.took.unsigned_abs());
+        invocation.before = Some(report);
         self.object.running = Some(invocation);
         if let Some(run) = self.runs.get_mut(&run_id) {
-            run.slice = None;
+            (run.before, run.report) = (Some(report), None);
         }
         match self.after_slice(&invocation, report) {
             Next::LookAgain => {
@@ -200,7 +234,9 @@ impl World<'_> {
         let is_killed = self.take_armed(|what| *what == What::Kill(Point::AfterAcknowledgement));
         let now_ms = millis_up(self.now);
         let armed_ms = self.object.timer.map(|timer| timer.at_ms);
-        if report.is_stuck {
+        if report.is_gone {
+            self.forget(is_killed.is_some());
+        } else if report.is_stuck {
             let delay = wake::stuck_wait(self.object.stuck);
             self.object.stuck += 1;
             self.set_timer(length(delay), 0, is_killed.is_some());
@@ -223,6 +259,16 @@ impl World<'_> {
         self.object.running = None;
         self.witness.wake_ended(self.now, &self.database, &self.object);
         self.at(self.now, Happening::Pop);
+    }
+
+    /// Nothing stays of an endpoint that was deleted.
+    fn forget(&mut self, is_killed: bool) {
+        if let Some(timer) = self.object.timer {
+            self.object.cancel(timer.invocation);
+        }
+        if !is_killed && !self.rules.has(Mutation::DeletionLeavesState) {
+            self.object.clear_all();
+        }
     }
 
     fn set_timer(&mut self, delay: Micros, at_ms: i64, is_killed: bool) {

@@ -10,7 +10,7 @@ use domain::wake::SliceEnd;
 use super::Report;
 use super::attempt::Flight;
 use crate::clock::{MILLI, Micros, SECOND, micros, millis_up, shown};
-use crate::database::Look;
+use crate::database::{LastLook, Look};
 use crate::mutation::Mutation;
 use crate::scenario::Point;
 use crate::world::{Happening, World};
@@ -52,10 +52,44 @@ impl World<'_> {
             let until = run.frozen_until;
             return self.at(until, Happening::Step(run_id));
         }
-        if run.slice.is_none() {
-            return self.look(run_id);
+        if run.report.is_some() || run.cancels {
+            return;
         }
-        self.begin_all(run_id);
+        match (&run.slice, run.before) {
+            (Some(_), _) => self.begin_all(run_id),
+            (None, Some(before)) if !before.end.more => self.look_last(run_id, before),
+            (None, _) => self.look(run_id),
+        }
+    }
+
+    /// The last look of a wake: nothing was left, and most often a question says that it is still so.
+    fn look_last(&mut self, run_id: u64, before: Report) {
+        let again = Happening::Step(run_id);
+        let back = self.database_back();
+        if let Some(back) = back.filter(|back| back - self.now <= PATIENCE) {
+            return self.after(back - self.now, back - self.now + SECOND, again);
+        }
+        let saw = match before.asked_early {
+            Some(saw) => Some(saw),
+            None => self.database.last_look(self.now),
+        };
+        // An event in between, of a command or of a run that died: what the slice before said is old.
+        let is_as_before = |saw: &LastLook| {
+            saw.version == before.version || self.rules.has(Mutation::QuestionForgetsEvents)
+        };
+        match saw.filter(|saw| back.is_none() && !saw.is_due && is_as_before(saw)) {
+            Some(saw) => {
+                if self.breaks(run_id, Point::BeforeLook, again) {
+                    return;
+                }
+                self.tally.questions += 1;
+                let next_ms = saw.next_due.map(millis_up);
+                let report = Report { took: 0, next_ms, asked_early: None, ..before };
+                self.acknowledge(run_id, report);
+            }
+            // Something came or happened, or the endpoint went, or the database did: a slice says which.
+            None => self.look(run_id),
+        }
     }
 
     fn look(&mut self, run_id: u64) {
@@ -74,6 +108,7 @@ impl World<'_> {
         self.witness.looks(self.now, &self.database);
         let seen = self.database.look(self.now, self.scenario.limit, self.last_fence);
         self.witness.touched(self.now);
+        let Some(seen) = seen else { return self.finds_it_gone(run_id) };
         let slice = Slice {
             fence: self.last_fence,
             looked: self.now,
@@ -95,6 +130,46 @@ impl World<'_> {
         if !self.breaks(run_id, Point::AfterLook, again) {
             self.after(0, MILLI, again);
         }
+    }
+
+    fn finds_it_gone(&mut self, run_id: u64) {
+        if self.breaks(run_id, Point::AfterLook, Happening::Step(run_id)) {
+            return;
+        }
+        if let Some(run) = self.runs.get_mut(&run_id) {
+            run.cancels = true;
+        }
+        self.after(0, MILLI, Happening::Cancel(run_id));
+    }
+
+    /// The endpoint was deleted: what waits is cancelled, some of it at a time.
+    pub(crate) fn cancel(&mut self, run_id: u64) {
+        let again = Happening::Cancel(run_id);
+        if self.runs.get(&run_id).is_none_or(|run| !run.cancels) {
+            return;
+        }
+        if let Some(back) = self.database_back() {
+            if back - self.now <= PATIENCE {
+                return self.after(back - self.now, back - self.now + SECOND, again);
+            }
+            return self.give_up(run_id);
+        }
+        let more = self.database.cancel_for_deleted();
+        if more && !self.rules.has(Mutation::CancelsOnce) {
+            return self.after(MILLI, 10 * MILLI, again);
+        }
+        let report = Report {
+            is_stuck: false,
+            is_gone: true,
+            version: 0,
+            took: 0,
+            attempts: 0,
+            end: SliceEnd { more: false, waits: false },
+            waits: false,
+            next_ms: None,
+            asked_early: None,
+        };
+        self.acknowledge(run_id, report);
     }
 
     /// Begins whatever may begin; when nothing may and nothing is in flight, the slice is over.
@@ -150,12 +225,17 @@ impl World<'_> {
         let aside = slice.next_due.filter(|_| !self.rules.has(Mutation::AsideNotTimed));
         Report {
             is_stuck: false,
+            is_gone: false,
+            version: slice.version,
             took: self.now - slice.looked,
             attempts: slice.attempts,
             // What was not begun is still due.
             end: SliceEnd { more: slice.more || !slice.line.is_empty(), waits },
             waits: state.waits(now),
             next_ms: waits_until.or(aside).map(millis_up),
+            asked_early: Some(self.now)
+                .filter(|_| self.rules.has(Mutation::QuestionAskedEarly))
+                .and_then(|now| self.database.last_look(now)),
         }
     }
 
@@ -163,7 +243,7 @@ impl World<'_> {
     /// given up, after all that patience.
     pub(super) fn give_up(&mut self, run_id: u64) {
         if let Some(run) = self.runs.get_mut(&run_id) {
-            (run.slice, run.frozen_until) = (None, Micros::MAX);
+            (run.slice, run.cancels, run.frozen_until) = (None, false, Micros::MAX);
             self.at(self.now + PATIENCE, Happening::Stuck(run_id));
         }
     }
@@ -172,11 +252,14 @@ impl World<'_> {
     pub(crate) fn stuck(&mut self, run_id: u64) {
         let report = Report {
             is_stuck: true,
+            is_gone: false,
+            version: 0,
             took: PATIENCE,
             attempts: 0,
             end: SliceEnd { more: false, waits: true },
             waits: true,
             next_ms: None,
+            asked_early: None,
         };
         self.acknowledge(run_id, report);
     }

@@ -28,6 +28,14 @@ pub(crate) struct Attempt {
     pub(crate) fresh: Micros,
 }
 
+impl Attempt {
+    /// How many of its kind may be under way at once.
+    fn at_once_max(&self) -> usize {
+        let is_unordered = self.policy.ordering == Ordering::Unordered;
+        if is_unordered { usize::from(self.policy.parallelism) } else { 1 }
+    }
+}
+
 fn is_probed(state: &EndpointState) -> bool {
     let is_disabled =
         matches!(state.status, Status::Disabled { reason: DisabledReason::Unwell, .. });
@@ -41,6 +49,7 @@ impl Witness {
         self.check(age <= FRESH_FOR, "no request starts long after the last look", now, || {
             format!("{age} µs after it, of {}", attempt.number)
         });
+        self.begins_after_a_deletion(now, attempt, database);
         if database.fence != attempt.fence {
             return self.begins_late(now, attempt);
         }
@@ -69,12 +78,27 @@ impl Witness {
         });
     }
 
+    /// Who knows of a deletion sends nothing, and nobody goes on for long without knowing.
+    fn begins_after_a_deletion(&mut self, now: Micros, attempt: &Attempt, database: &Database) {
+        let Some(deleted_at) = database.deleted_at else { return };
+        let check = "nothing is sent by a look or a settle that knows of the deletion";
+        self.check(attempt.fresh <= deleted_at, check, now, || {
+            format!("{}, deleted at {deleted_at}", attempt.number)
+        });
+        let count = self.after_deletion.entry(attempt.fence).or_default();
+        *count += 1;
+        let (count, allowed) = (*count, attempt.at_once_max());
+        let check = "after a deletion only what was beginning is sent";
+        self.check(count <= allowed, check, now, || {
+            format!("{count} requests of fence {}", attempt.fence)
+        });
+    }
+
     /// A run that has lost its turn sends at most what it had begun to.
     fn begins_late(&mut self, now: Micros, attempt: &Attempt) {
         let count = self.late_requests.entry(attempt.fence).or_default();
         *count += 1;
-        let (count, lanes) = (*count, usize::from(attempt.policy.parallelism));
-        let allowed = if attempt.policy.ordering == Ordering::Unordered { lanes } else { 1 };
+        let (count, allowed) = (*count, attempt.at_once_max());
         self.check(count <= allowed, "a run without its turn stops", now, || {
             format!("{count} requests of fence {}", attempt.fence)
         });

@@ -6,7 +6,7 @@ use super::{LEFT_ALONE_MAX, Witness};
 use crate::clock::{DAY, HOUR, Micros, length, shown};
 use crate::database::{Database, delivery_id};
 use crate::restate::Object;
-use crate::scenario::{Behaviour, TAIL};
+use crate::scenario::{Behaviour, Mishap, TAIL, What};
 
 impl Witness {
     /// The end of a run: everything is over, or waits for a reason and a time.
@@ -20,6 +20,7 @@ impl Witness {
         self.merchants_that_are_back_have_everything(now, database);
         self.merchants_that_are_gone_are_disabled(now, database);
         self.poison_stops_nobody(now, database);
+        self.nothing_is_left_of_a_deleted_one(now, database, object);
         self.journal_is_readable(now, database);
     }
 
@@ -28,7 +29,9 @@ impl Witness {
             let id = delivery_id(payment.number);
             let places = usize::from(database.row(id).is_some())
                 + usize::from(database.finished.contains_key(&id));
-            self.check(places == 1, "every delivery waits or is over", now, || {
+            // A payment that began when nobody asked for it any more makes none.
+            let expected = usize::from(!self.unasked.contains(&payment.number));
+            self.check(places == expected, "every delivery waits or is over", now, || {
                 format!("{} is in {places} places", payment.number)
             });
         }
@@ -148,6 +151,30 @@ impl Witness {
         self.check(late.is_empty(), "one poisonous event stops nobody for long", now, || {
             format!("{late:?}, {:?}", database.state)
         });
+    }
+
+    fn nothing_is_left_of_a_deleted_one(
+        &mut self,
+        now: Micros,
+        database: &Database,
+        object: &Object,
+    ) {
+        if database.deleted_at.is_none() {
+            return;
+        }
+        let left = database.waiting.len();
+        let check = "what waits at a deleted endpoint is cancelled";
+        self.check(left == 0, check, now, || format!("{left} wait"));
+        // A wake that is killed after its look leaves a state that nobody misses; and the sweeper
+        // looks for a deleted endpoint for a day.
+        let excuses = |mishap: &Mishap| match mishap.what {
+            What::Kill(_) => true,
+            What::WorkersAway(lasts) | What::DatabaseAway(lasts) => lasts >= DAY,
+            _ => false,
+        };
+        let excused = self.scenario.mishaps.iter().any(excuses);
+        let check = "nothing is left of a deleted endpoint's object";
+        self.check(object.is_gone() || excused, check, now, || format!("{object:?}"));
     }
 
     fn nobody_is_found_out_twice(&mut self, now: Micros, database: &Database) {

@@ -62,6 +62,10 @@ pub(crate) struct Witness {
     folded: EndpointState,
     folded_events: usize,
     obeyed: BTreeSet<u64>,
+    /// Payments of which no delivery is made.
+    unasked: BTreeSet<u32>,
+    /// Requests that began after the endpoint was deleted, by fence.
+    after_deletion: BTreeMap<u64, usize>,
 }
 
 impl Witness {
@@ -80,6 +84,8 @@ impl Witness {
             folded: EndpointState::default(),
             folded_events: 0,
             obeyed: BTreeSet::new(),
+            unasked: BTreeSet::new(),
+            after_deletion: BTreeMap::new(),
         }
     }
 
@@ -114,6 +120,16 @@ impl Witness {
         {
             self.touched(now + lasts);
         }
+    }
+
+    /// A payment was made that nobody asked for, or nobody any more.
+    pub(crate) fn nobody_asks(&mut self, number: u32) {
+        self.unasked.insert(number);
+    }
+
+    /// How many of them there were.
+    pub(crate) fn unasked(&self) -> usize {
+        self.unasked.len()
     }
 
     /// A wake was sent.
@@ -163,6 +179,9 @@ impl Witness {
             object.delayed.values().filter(|(_, call)| is_timer(call)).map(|(at, _)| *at).collect();
         self.check(timers.len() <= 1, "at most one timer is armed", now, || format!("{timers:?}"));
         let Some(due) = database.due_from().filter(|due| *due > now) else { return };
+        if database.deleted_at.is_some() {
+            return;
+        }
         // A second for a timer that fired early, and a millisecond for rounding up.
         let in_time = timers.iter().any(|at| *at <= due + SECOND + 2_000);
         // One that fired meanwhile comes next, and looks.
