@@ -1,8 +1,8 @@
 //! The journal's events: what can happen to an endpoint.
 //!
 //! They are stored as JSON for good. A variant, once written, is never renamed or given another
-//! meaning; fields are only added, with defaults. `tests/fixtures/journal_v1.jsonl` holds one of
-//! each, as it was written when it was new.
+//! meaning; fields are only added, with defaults. `tests/fixtures/journal_v1*.jsonl` hold one of
+//! each with each of its reasons, as it was written when it was new.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
