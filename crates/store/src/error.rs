@@ -23,6 +23,19 @@ pub enum StoreError {
         /// What is odd about it, without the value.
         what: String,
     },
+    /// A newer build of this product wrote it, in a form of its own.
+    #[error(
+        "{what} is of form {found}, and this build reads forms up to {known}: a newer build wrote \
+         it. Run that build, or a newer one; what waits goes on waiting and nothing is lost"
+    )]
+    NewerForm {
+        /// What it is.
+        what: &'static str,
+        /// The version of its form.
+        found: i32,
+        /// The newest that this build reads.
+        known: i32,
+    },
 }
 
 impl From<sqlx::migrate::MigrateError> for StoreError {
@@ -51,6 +64,7 @@ impl StoreError {
         matches!(
             self,
             Self::Unreadable { .. }
+                | Self::NewerForm { .. }
                 | Self::Database(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
         )
     }

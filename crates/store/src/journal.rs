@@ -5,9 +5,9 @@
 use domain::EndpointId;
 use domain::endpoint::{EndpointEvent, EndpointState, Faulty};
 use sqlx::Row;
-use sqlx::types::Json;
 use time::OffsetDateTime;
 
+use crate::form::{event_in, state_in};
 use crate::turn::faulty_of;
 use crate::{Store, StoreError};
 
@@ -46,7 +46,7 @@ impl Store {
     /// Where `endpoint` stands, or stood when it was deleted; none when there never was one.
     ///
     /// # Errors
-    /// When the database is away.
+    /// When the database is away, or the state cannot be read by this version.
     pub async fn standing(&self, endpoint: EndpointId) -> Result<Option<Standing>, StoreError> {
         let row = sqlx::query(
             "select r.state, r.version, e.deleted_at,
@@ -68,7 +68,7 @@ impl Store {
         .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Standing {
-            state: row.try_get::<Json<EndpointState>, _>("state")?.0,
+            state: state_in(&row, "state")?,
             version: row.try_get("version")?,
             waiting: row.try_get("waiting")?,
             waiting_since: row.try_get("waiting_since")?,
@@ -111,8 +111,8 @@ impl Store {
         endpoint: EndpointId,
         upto: i64,
     ) -> Result<Option<EndpointEvent>, StoreError> {
-        let event: Option<Json<EndpointEvent>> = sqlx::query_scalar(
-            "select event from endpoint_events
+        let row = sqlx::query(
+            "select schema_version, event from endpoint_events
              where endpoint_id = $1 and version <= $2
                  and event ->> 'type' in ('paused', 'resumed', 'disabled', 'enabled')
              order by version desc limit 1",
@@ -121,7 +121,7 @@ impl Store {
         .bind(upto)
         .fetch_optional(&self.pool)
         .await?;
-        Ok(event.map(|Json(event)| event))
+        row.as_ref().map(event_in).transpose()
     }
 
     /// Up to `limit` events of `endpoint` after the one numbered `after`, oldest first.
@@ -135,7 +135,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<JournalEntry>, StoreError> {
         sqlx::query(
-            "select version, event, actor from endpoint_events
+            "select version, schema_version, event, actor from endpoint_events
              where endpoint_id = $1 and version > $2 order by version limit $3",
         )
         .bind(endpoint.uuid())
@@ -147,7 +147,7 @@ impl Store {
         .map(|row| {
             Ok(JournalEntry {
                 version: row.try_get("version")?,
-                event: row.try_get::<Json<EndpointEvent>, _>("event")?.0,
+                event: event_in(row)?,
                 actor: row.try_get("actor")?,
             })
         })

@@ -10,6 +10,7 @@ mod backlog;
 mod cdc;
 mod endpoints;
 mod error;
+mod form;
 mod idempotency;
 mod journal;
 mod load;

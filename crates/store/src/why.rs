@@ -3,13 +3,13 @@
 //! Read only, by ids and indexes alone; several reads that need not be of one moment.
 
 use domain::EndpointId;
-use domain::endpoint::{Asked, DeliveryStory, Ended, EndpointState, LastAttempt, Subject};
+use domain::endpoint::{Asked, DeliveryStory, Ended, LastAttempt, Subject};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::form::state_if_any;
 use crate::{Standing, Store, StoreError};
 
 /// Deliveries that are told of one event, and events of one object; who has more sees the first.
@@ -174,7 +174,7 @@ fn story_of(row: &PgRow) -> Result<DeliveryStory, StoreError> {
         next_attempt_at: row.try_get("next_attempt_at")?,
         ahead: u32::try_from(row.try_get::<i64, _>("ahead")?).unwrap_or(u32::MAX),
         last: last.transpose()?,
-        state: row.try_get::<Option<Json<EndpointState>>, _>("endpoint_state")?.map(|Json(s)| s),
+        state: state_if_any(row, "endpoint_state")?,
         trace: traceparent.and_then(|text| text.split('-').nth(1).map(str::to_owned)),
     })
 }

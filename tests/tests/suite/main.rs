@@ -16,6 +16,7 @@ mod crash;
 mod crash_test;
 mod disk_full;
 mod foreign_cdc;
+mod forms;
 mod fronts;
 mod grpc;
 mod ids;

@@ -20,6 +20,7 @@ use super::delete::erase;
 use super::look::{policy_of, unsigned};
 use super::redeliver::{Redeliverable, put_back_many, put_back_one};
 use super::unsent::end_unsent;
+use crate::form::state_in;
 use crate::{Store, StoreError};
 
 /// What an operator tells an endpoint.
@@ -256,7 +257,7 @@ pub(super) async fn lock(
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Locked {
         endpoint,
-        state: row.try_get::<Json<EndpointState>, _>("state")?.0,
+        state: state_in(&row, "state")?,
         version: unsigned(row.try_get("version")?),
         policy: policy_of(&row)?,
         fence: row.try_get("fence")?,

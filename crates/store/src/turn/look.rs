@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::faulty::faulty_of;
+use crate::form::state_in;
 use crate::{SealedSecret, Store, StoreError};
 
 /// What a look saw, all at one moment of PostgreSQL's clock.
@@ -137,7 +138,7 @@ fn look_of(row: &PgRow) -> Result<Look, StoreError> {
         |invalid: Invalid| StoreError::Unreadable { table: "endpoints", what: invalid.to_string() };
     Ok(Look {
         now: row.try_get("looked_at")?,
-        state: row.try_get::<Json<EndpointState>, _>("state")?.0,
+        state: state_in(row, "state")?,
         version: unsigned(row.try_get("version")?),
         endpoint: EndpointConfig {
             merchant_id: MerchantId::try_from(row.try_get::<String, _>("merchant_id")?)

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::look::{policy_of, unsigned};
+use crate::form::state_in;
 use crate::{Store, StoreError};
 
 /// One attempt, as it is kept.
@@ -109,7 +110,7 @@ impl Store {
             .fetch_optional(&self.pool)
             .await?;
         let Some(row) = row else { return Ok(Settled::FenceLost) };
-        let state = || Ok::<_, StoreError>(row.try_get::<Json<EndpointState>, _>("state")?.0);
+        let state = || state_in(&row, "state");
         let version = unsigned(row.try_get("version")?);
         match row.try_get::<&str, _>("answer")? {
             "settled" => Ok(Settled::Done {
