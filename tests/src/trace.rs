@@ -191,7 +191,7 @@ impl Trace {
     }
 
     /// Spans one below the other, for messages.
-    fn outline(&self) -> String {
+    pub fn outline(&self) -> String {
         let line = |span: &Span| {
             format!("{} < {:?} {}: {}", span.id, span.parent, span.service, span.name)
         };

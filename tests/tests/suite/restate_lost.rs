@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(60);
 const SWEPT: Duration = Duration::from_secs(240);
 
 /// A merchant whose deliveries wait for a timer that only Restate has.
-struct Waiting {
+pub(crate) struct Waiting {
     receiver: Receiver,
     merchant: String,
     endpoint: String,
@@ -29,7 +29,7 @@ struct Waiting {
 
 impl Waiting {
     /// One that answers `status` once, and then waits for some seconds.
-    async fn of(lab: &Lab, name: &str, status: u16) -> anyhow::Result<Self> {
+    pub(crate) async fn of(lab: &Lab, name: &str, status: u16) -> anyhow::Result<Self> {
         let (api, receiver, merchant) = (lab.api()?, Receiver::start().await?, merchant(name));
         let endpoint = api.merchant(&merchant, receiver.url()).await?;
         let policy = json!({ "backoff_initial_ms": 10_000, "schedule_s": [10, 3600] });
@@ -52,7 +52,7 @@ impl Waiting {
         Ok(Self { receiver, merchant, endpoint, timer })
     }
 
-    async fn has_all(&self, count: usize) -> anyhow::Result<()> {
+    pub(crate) async fn has_all(&self, count: usize) -> anyhow::Result<()> {
         self.receiver.wait_for(count, SWEPT).await.with_context(|| self.merchant.clone())?;
         Ok(())
     }
@@ -68,7 +68,7 @@ fn wipe(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Kills Restate and takes its data away, while `up` cannot start it again yet.
-async fn wipe_while_it_runs(lab: &Lab) -> anyhow::Result<()> {
+pub(crate) async fn wipe_while_it_runs(lab: &Lab) -> anyhow::Result<()> {
     let status = lab.status()?;
     let up = Pid::from_raw(i32::try_from(status.pid)?);
     let service = status.services.iter().find(|service| service.name == "restate");

@@ -12,6 +12,9 @@ use tokio::task::JoinSet;
 use crate::{merchant, shared_lab};
 
 const PAYMENTS: usize = 150;
+/// What makes the slow one slow, with each piece; nothing is waited for by it. A batch of hundreds of
+/// spans still gets through within its three seconds.
+const SLOWNESS: Duration = Duration::from_millis(50);
 /// For all of them, on a machine that does much else: some seconds when it is idle.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What the queue of spans and the allocator may take on top of what the work itself takes.
@@ -59,8 +62,7 @@ impl Collector {
 async fn pass(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin) {
     let mut piece = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut piece).await {
-        // A batch of hundreds of spans still gets through within its three seconds.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(SLOWNESS).await;
         if to.write_all(&piece[..read]).await.is_err() {
             return;
         }

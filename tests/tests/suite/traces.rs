@@ -237,9 +237,9 @@ async fn survives_a_kill(lab: &Lab) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    // Long enough that what has ended would have been sent, had it not waited for its root.
-    traces.read(&id, |trace| trace.only("attempt 1").map(|_| ())).await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // What of the second attempt has ended by now would be sent before a later span of the same
+    // worker's, had it not to wait for its root.
+    a_later_span_is_there(lab).await?;
     lab.kill("worker").await?;
     receiver.wait_for(1, Duration::from_secs(90)).await?;
     traces
@@ -252,6 +252,16 @@ async fn survives_a_kill(lab: &Lab) -> anyhow::Result<()> {
         })
         .await?;
     ensure!(receiver.requests().len() == 3, "one of them was the killed worker's");
+    Ok(())
+}
+
+/// The worker makes a span that is younger than all others, and it is where they are sent.
+async fn a_later_span_is_there(lab: &Lab) -> anyhow::Result<()> {
+    let (receiver, merchant) = (Receiver::start().await?, merchant("traced-later"));
+    lab.api()?.merchant(&merchant, receiver.url()).await?;
+    let (later, header) = of_caller();
+    pay(lab, &merchant, &header).await?;
+    lab.traces()?.read(&later, |trace| trace.only("attempt 1").map(|_| ())).await?;
     Ok(())
 }
 

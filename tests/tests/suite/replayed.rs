@@ -1,0 +1,89 @@
+//! A replay of a step that Restate has acknowledged makes nothing again, no span either.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::ensure;
+use posthorn_tests::{Answer, Lab, Receiver, Trace, until};
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use crate::{crash, merchant};
+
+const SOON: Duration = Duration::from_secs(30);
+/// A worker that starts again, and Restate's own patience with it.
+const BACK: Duration = Duration::from_secs(90);
+/// The first request takes so long: the second payment commits meanwhile, after the first look.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
+const WORKER: &str = "posthorn-worker";
+
+/// A payment in a trace of its own; the trace's id.
+async fn pay(lab: &Lab, merchant: &str, amount: u32) -> anyhow::Result<String> {
+    let id = Uuid::new_v4().simple().to_string();
+    let traceparent = format!("00-{id}-b7ad6b7169203331-01");
+    let body = json!({ "merchant_id": merchant, "amount": amount, "currency": "USD" }).to_string();
+    let headers = [("traceparent", &*traceparent)];
+    let (status, answer) = lab.api()?.send("POST", "/payments", &headers, body).await?;
+    ensure!(status == 201, "{status} {answer}");
+    Ok(id)
+}
+
+async fn come(receiver: &Receiver, requests: usize) -> anyhow::Result<()> {
+    until(&format!("{requests} requests"), SOON, async || {
+        let come = receiver.requests().len();
+        ensure!(come == requests, "{come} came");
+        Ok(())
+    })
+    .await
+}
+
+/// The one turn in `trace`, as it was exported: its attempt's id and its wake's invocation.
+fn turn(trace: &Trace) -> anyhow::Result<(String, String)> {
+    let (turn, attempt) = (trace.only("process webhook-wakes")?, trace.only("attempt 1")?);
+    ensure!(turn.tag("posthorn.outcome") == "delivered", "{}", turn.tag("posthorn.outcome"));
+    Ok((attempt.tag("posthorn.attempt.id"), turn.tag("restate.invocation.id")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_replayed_makes_no_second_span() -> anyhow::Result<()> {
+    let lab = crash::lab().await?;
+    let (api, receiver, traces) = (lab.api()?, Receiver::start().await?, lab.traces()?);
+    let merchant = merchant("replayed");
+    let endpoint = api.merchant(&merchant, receiver.url()).await?;
+    sqlx::query("update endpoints set policy = $2 where id = $1")
+        .bind(Uuid::parse_str(endpoint.trim_start_matches("ep_"))?)
+        .bind(json!({ "attempt_timeout_ms": 30_000 }))
+        .execute(&mut PgConnection::connect(&lab.database_url()?).await?)
+        .await?;
+    let seconds = AtomicUsize::new(0);
+    receiver.rule(move |amount| match amount {
+        1 => Some(Answer::Late(ON_ITS_WAY)),
+        _ => (seconds.fetch_add(1, Ordering::SeqCst) == 0).then_some(Answer::Hang),
+    });
+    let first = pay(&lab, &merchant, 1).await?;
+    come(&receiver, 1).await?;
+    let second = pay(&lab, &merchant, 2).await?;
+    // The second hangs in the wake's second step: the first one was acknowledged.
+    come(&receiver, 2).await?;
+    let before = traces.read(&first, |trace| turn(trace).map(|_| ())).await?;
+    let (attempt, invocation) = turn(&before)?;
+
+    lab.kill("worker").await?;
+    receiver.wait_for(2, BACK).await?;
+    let replayed = traces.read(&second, |trace| turn(trace).map(|_| ())).await?;
+    // It was the same wake: Restate began it again, and had its first step from the journal.
+    ensure!(turn(&replayed)?.1 == invocation, "another wake than {invocation}");
+    // Spans leave a worker in their order: one of the replay's would be there by now.
+    let after = traces.read(&first, |trace| turn(trace).map(|_| ())).await?;
+    ensure!(after.spans.len() == before.spans.len(), "{}", after.outline());
+    ensure!(traces.find(WORKER, "posthorn.attempt.id", &attempt).await? == [&*first]);
+    let mut of_the_wake = traces.find(WORKER, "restate.invocation.id", &invocation).await?;
+    of_the_wake.sort();
+    let mut both = [first, second];
+    both.sort();
+    ensure!(of_the_wake == both, "{of_the_wake:?}");
+    let amounts = receiver.requests().iter().map(|r| r.json()["data"]["amount"].clone()).collect();
+    ensure!(serde_json::Value::Array(amounts) == json!([1, 2, 2]), "the first is sent once");
+    Ok(())
+}
