@@ -131,5 +131,9 @@ mod tests {
         assert_eq!(parsed(&["posthorn", "role"], &files), expected);
         let (url, _) = parsed(&["posthorn", "role", "--url", "postgres://typed"], &files);
         assert_eq!(url, "postgres://typed");
+        // The file of a variable that is set itself is not even read.
+        let both = [("POSTHORN_TEST_URL", "set"), ("POSTHORN_TEST_URL_FILE", "/nowhere")];
+        let (url, _) = parsed(&["posthorn", "role", "--url", "postgres://typed"], &both);
+        assert_eq!(url, "postgres://typed");
     }
 }

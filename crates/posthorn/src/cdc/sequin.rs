@@ -106,6 +106,9 @@ mod tests {
         let variable = |name: &str| (name == "HOST").then(|| "db".to_owned());
         let made = interpolated("a: ${HOST}\nb: ${PORT:-5432}\nc: $x", variable);
         assert_eq!(made.expect("made"), "a: db\nb: 5432\nc: $x");
+        // What is set beats the default.
+        assert_eq!(interpolated("${HOST:-other}:1", variable).expect("made"), "db:1");
+        assert!(interpolated("a: ${HOST", variable).is_err());
         let error = interpolated("p: ${PASSWORD}", variable).expect_err("missing");
         assert_eq!(error.to_string(), "PASSWORD is not set");
     }

@@ -35,4 +35,16 @@ mod tests {
         assert!(moments.len() > 60, "{}", moments.len());
         assert_eq!(moment(7, 300), moment(7, 300));
     }
+
+    #[test]
+    fn a_seed_that_nobody_chose_is_another_each_time_and_short() {
+        let drawn: std::collections::BTreeSet<u64> = (0..20)
+            .map(|_| {
+                std::thread::yield_now();
+                draw()
+            })
+            .collect();
+        assert!(drawn.len() > 10, "{drawn:?}");
+        assert!(drawn.iter().all(|seed| *seed < 1_000_000), "{drawn:?}");
+    }
 }
