@@ -105,9 +105,10 @@ $$;
 
 -- The last look of a wake, which begins after the one before it was acknowledged: is anything due
 -- that it did not see? It takes no turn and locks nothing, since most often there is nothing; when
--- there is, a look follows. One row; none when there is no such endpoint or it was deleted.
+-- there is, or when something has happened since (`version`), a look follows. One row; none when
+-- there is no such endpoint or it was deleted.
 create function anything_due(p_endpoint uuid)
-    returns table (asked_at timestamptz, is_due boolean, next_due timestamptz)
+    returns table (asked_at timestamptz, version bigint, is_due boolean, next_due timestamptz)
     -- Stable: all of it is read in the snapshot of the statement that calls it.
     language plpgsql stable
     set enable_seqscan = off
@@ -118,7 +119,8 @@ declare
     may_send boolean;
 begin
     asked_at := clock_timestamp();
-    select r.may_send and (r.not_before is null or r.not_before <= asked_at) into may_send
+    select r.version, r.may_send and (r.not_before is null or r.not_before <= asked_at)
+        into version, may_send
         from endpoint_runtime r join endpoints e on e.id = r.endpoint_id
         where r.endpoint_id = p_endpoint and e.deleted_at is null;
     if not found then

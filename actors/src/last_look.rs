@@ -1,6 +1,8 @@
 //! The look with which a wake ends. Most often nothing is due any more: then one question is enough,
 //! which takes no turn. What must never happen: a wake that ends on its word when it was asked before
-//! the slice before it was acknowledged; see `domain::wake`.
+//! the slice before it was acknowledged (see `domain::wake`), or on what a slice said before something
+//! happened to the endpoint: after a crash this look is made again, and the one that was lost may have
+//! settled what Restate never heard of.
 
 use std::time::Instant;
 
@@ -27,13 +29,13 @@ pub(crate) async fn run(
 ) -> Result<SliceReport, FenceLost> {
     let began = Instant::now();
     match persist("last look", || worker.store.last_look(endpoint)).await {
-        Ok(Some(saw)) if !saw.is_due => Ok(SliceReport {
+        Ok(Some(saw)) if !saw.is_due && before.is_of(saw.version) => Ok(SliceReport {
             now_ms: millis(saw.now),
             took_ms: elapsed_ms(began),
             next_due_ms: saw.next_due.map(millis),
             ..before
         }),
-        // Something came, or the endpoint went, or the database did: a slice says which.
+        // Something came or happened, or the endpoint went, or the database did: a slice says which.
         _ => slice::run(worker, endpoint, invocation, waited_for).await,
     }
 }

@@ -56,6 +56,11 @@ impl SliceReport {
         }
     }
 
+    /// Does it say where the endpoint stands at this version of its journal?
+    pub(crate) fn is_of(&self, version: u64) -> bool {
+        self.view.as_ref().is_some_and(|view| view.version == version)
+    }
+
     /// What the wake's rule needs to know of it.
     pub(crate) fn end(&self) -> SliceEnd {
         SliceEnd { more: self.more, waits: self.waits || self.stuck.is_some() }

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use posthorn_tests::{Answer, Lab, Receiver, Trace, until};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
@@ -16,6 +18,8 @@ const SOON: Duration = Duration::from_secs(30);
 const BACK: Duration = Duration::from_secs(90);
 /// The first request takes so long: the second payment commits meanwhile, after the first look.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
+/// The sweeper would come when the endpoint was left alone for 60 s.
+const BEFORE_THE_SWEEPER: Duration = Duration::from_secs(45);
 const WORKER: &str = "posthorn-worker";
 
 /// A payment in a trace of its own; the trace's id.
@@ -27,6 +31,23 @@ async fn pay(lab: &Lab, merchant: &str, amount: u32) -> anyhow::Result<String> {
     let (status, answer) = lab.api()?.send("POST", "/payments", &headers, body).await?;
     ensure!(status == 201, "{status} {answer}");
     Ok(id)
+}
+
+/// Of this endpoint's policy, everything else is the default.
+async fn set_policy(lab: &Lab, endpoint: &str, policy: serde_json::Value) -> anyhow::Result<()> {
+    sqlx::query("update endpoints set policy = $2 where id = $1")
+        .bind(Uuid::parse_str(endpoint.trim_start_matches("ep_"))?)
+        .bind(policy)
+        .execute(&mut PgConnection::connect(&lab.database_url()?).await?)
+        .await?;
+    Ok(())
+}
+
+fn signal(lab: &Lab, name: &str, signal: Signal) -> anyhow::Result<()> {
+    let status = lab.status()?;
+    let service = status.services.iter().find(|service| service.name == name);
+    let pid = service.and_then(|service| service.pid).with_context(|| format!("no {name}"))?;
+    Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
 }
 
 async fn come(receiver: &Receiver, requests: usize) -> anyhow::Result<()> {
@@ -51,11 +72,7 @@ async fn a_step_that_is_replayed_makes_no_second_span() -> anyhow::Result<()> {
     let (api, receiver, traces) = (lab.api()?, Receiver::start().await?, lab.traces()?);
     let merchant = merchant("replayed");
     let endpoint = api.merchant(&merchant, receiver.url()).await?;
-    sqlx::query("update endpoints set policy = $2 where id = $1")
-        .bind(Uuid::parse_str(endpoint.trim_start_matches("ep_"))?)
-        .bind(json!({ "attempt_timeout_ms": 30_000 }))
-        .execute(&mut PgConnection::connect(&lab.database_url()?).await?)
-        .await?;
+    set_policy(&lab, &endpoint, json!({ "attempt_timeout_ms": 30_000 })).await?;
     let seconds = AtomicUsize::new(0);
     receiver.rule(move |amount| match amount {
         1 => Some(Answer::Late(ON_ITS_WAY)),
@@ -85,5 +102,41 @@ async fn a_step_that_is_replayed_makes_no_second_span() -> anyhow::Result<()> {
     ensure!(of_the_wake == both, "{of_the_wake:?}");
     let amounts = receiver.requests().iter().map(|r| r.json()["data"]["amount"].clone()).collect();
     ensure!(serde_json::Value::Array(amounts) == json!([1, 2, 2]), "the first is sent once");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_made_again_arms_the_timer_for_what_the_lost_one_found() -> anyhow::Result<()>
+{
+    let lab = crash::lab().await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant("made-again");
+    let endpoint = api.merchant(&merchant, receiver.url()).await?;
+    let policy = json!({
+        "attempt_timeout_ms": 3_000, "backoff_initial_ms": 1_000, "backoff_max_ms": 1_000,
+    });
+    set_policy(&lab, &endpoint, policy).await?;
+    let seconds = AtomicUsize::new(0);
+    receiver.rule(move |amount| match amount {
+        1 => Some(Answer::Late(ON_ITS_WAY)),
+        _ => (seconds.fetch_add(1, Ordering::SeqCst) == 0).then_some(Answer::Hang),
+    });
+    pay(&lab, &merchant, 1).await?;
+    come(&receiver, 1).await?;
+    pay(&lab, &merchant, 2).await?;
+    come(&receiver, 2).await?;
+    // The second step is under way. Restate does not hear that it found the endpoint unwell.
+    signal(&lab, "restate", Signal::SIGSTOP)?;
+    let settled = until("no answer came in time", SOON, async || {
+        let story = ["endpoint", "history", &endpoint, "--database-url", &lab.database_url()?];
+        ensure!(lab.posthorn(&story)?.contains("no answer in time"), "not yet");
+        Ok(())
+    })
+    .await;
+    let killed = settled.and_then(|()| signal(&lab, "worker", Signal::SIGKILL));
+    signal(&lab, "restate", Signal::SIGCONT)?;
+    killed?;
+    let accepted = receiver.wait_for(2, BEFORE_THE_SWEEPER).await?;
+    ensure!(accepted.len() == 2 && receiver.requests().len() == 3, "{accepted:?}");
     Ok(())
 }

@@ -52,7 +52,8 @@ async fn every_delivery_goes_out_though_nobody_but_the_sweeper_knows_of_it() -> 
     let unwell = Waiting::of(&lab, "unwell", 500).await?;
     let refusing = Waiting::of(&lab, "refusing", 422).await?;
     let records = delete_all_records(&lab).await?;
-    ensure!(records >= 12, "two topics, six deliveries: {records} records");
+    // Six deliveries, and a wake of each merchant's at least.
+    ensure!(records >= 8, "{records} records");
     ensure!(found_by_the_sweeper(&lab)? == 0, "something was lost before");
     wipe_while_it_runs(&lab).await?;
     unwell.has_all(3).await?;

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use domain::endpoint::{Command, Decision, EndpointState, Jitter, Policy, decide};
 use domain::{AttemptId, EndpointId, Outcome};
 use sqlx::{Connection, PgConnection, Row};
-use store::{Alone, AttemptRow, Chore, DueDelivery, Look, Settled, Settlement, Store};
+use store::{Alone, AttemptRow, Chore, DueDelivery, Look, Order, Settled, Settlement, Store, Told};
 use uuid::Uuid;
 
 use crate::shared_lab;
@@ -232,6 +232,16 @@ async fn a_last_look_asks_whether_anything_is_due_and_takes_no_turn() -> anyhow:
     let (row, decision) = attempt(&look.due[0], &look, 200);
     let settled = bench.settle(fence, &look, &row, &decision).await?;
     ensure!(matches!(settled, Settled::Done { .. }), "the turn was taken: {settled:?}");
+    let saw = bench.store.last_look(bench.endpoint).await?.context("an endpoint")?;
+    ensure!(saw.version == 0, "nothing has happened: {saw:?}");
+    let mut told = Vec::new();
+    for command in [Told::Pause, Told::Resume] {
+        let (endpoint, id) = (bench.endpoint, Uuid::now_v7());
+        bench.store.command(&Order { endpoint, id, actor: "ada", told: command }).await?;
+        let saw = bench.store.last_look(bench.endpoint).await?.context("an endpoint")?;
+        told.push((saw.version, saw.is_due));
+    }
+    ensure!(told == [(1, false), (2, false)], "{told:?}");
 
     // After what: is something due, and is there something to come?
     let steps = [

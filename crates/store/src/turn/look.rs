@@ -81,6 +81,9 @@ pub struct DueDelivery {
 pub struct LastLook {
     /// PostgreSQL's clock.
     pub now: OffsetDateTime,
+    /// Number of the last event of the endpoint's journal: another than the look before left, and
+    /// what it said of the endpoint is old.
+    pub version: u64,
     /// Something could be sent now: only a look tells what.
     pub is_due: bool,
     /// When the next delivery that stepped aside comes back; none when the whole endpoint waits.
@@ -102,6 +105,7 @@ impl Store {
             .map(|row| {
                 Ok(LastLook {
                     now: row.try_get("asked_at")?,
+                    version: unsigned(row.try_get("version")?),
                     is_due: row.try_get("is_due")?,
                     next_due: row.try_get("next_due")?,
                 })
