@@ -8,9 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use posthorn_tests::{Answer, Lab, Receiver, Trace, until};
 use serde_json::json;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
+use crate::standstill::commits_wait;
 use crate::{crash, merchant};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -18,8 +19,8 @@ const SOON: Duration = Duration::from_secs(30);
 const BACK: Duration = Duration::from_secs(90);
 /// The first request takes so long: the second payment commits meanwhile, after the first look.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
-/// The sweeper would come when the endpoint was left alone for 60 s.
-const BEFORE_THE_SWEEPER: Duration = Duration::from_secs(45);
+/// The endpoint waits for 16 to 24 s; the sweeper would come 60 s after that.
+const BEFORE_THE_SWEEPER: Duration = Duration::from_secs(65);
 const WORKER: &str = "posthorn-worker";
 
 /// A payment in a trace of its own; the trace's id.
@@ -113,7 +114,8 @@ async fn a_step_that_is_made_again_arms_the_timer_for_what_the_lost_one_found() 
     let merchant = merchant("made-again");
     let endpoint = api.merchant(&merchant, receiver.url()).await?;
     let policy = json!({
-        "attempt_timeout_ms": 3_000, "backoff_initial_ms": 1_000, "backoff_max_ms": 1_000,
+        // A wait that a worker is back in.
+        "attempt_timeout_ms": 10_000, "backoff_initial_ms": 20_000,
     });
     set_policy(&lab, &endpoint, policy).await?;
     let seconds = AtomicUsize::new(0);
@@ -123,19 +125,51 @@ async fn a_step_that_is_made_again_arms_the_timer_for_what_the_lost_one_found() 
     });
     pay(&lab, &merchant, 1).await?;
     come(&receiver, 1).await?;
-    pay(&lab, &merchant, 2).await?;
-    come(&receiver, 2).await?;
-    // The second step is under way. Restate does not hear that it found the endpoint unwell.
-    signal(&lab, "restate", Signal::SIGSTOP)?;
-    let settled = until("no answer came in time", SOON, async || {
-        let story = ["endpoint", "history", &endpoint, "--database-url", &lab.database_url()?];
+    // Nobody announces the second: a wake of its own would look for it as well.
+    signal(&lab, "relay", Signal::SIGSTOP)?;
+    let done = loses_a_step(&lab, &merchant, &endpoint, &receiver).await;
+    signal(&lab, "relay", Signal::SIGCONT)?;
+    done
+}
+
+/// The worker dies in the step that finds the endpoint unwell, when that is settled.
+async fn loses_a_step(
+    lab: &Lab,
+    merchant: &str,
+    endpoint: &str,
+    receiver: &Receiver,
+) -> anyhow::Result<()> {
+    pay(lab, merchant, 2).await?;
+    come(receiver, 2).await?;
+    // The second step is under way. What it finds is settled, and its worker dies before it hears so.
+    let mut admin = PgConnection::connect(&lab.database_url()?).await?;
+    admin.execute("alter system set synchronous_standby_names = 'nobody'").await?;
+    admin.execute("select pg_reload_conf()").await?;
+    let killed = async {
+        commits_wait(&lab.database_url()?).await?;
+        until("the settle waits for a standby", SOON, async || {
+            let waits: bool = sqlx::query_scalar(
+                "select exists (select from pg_stat_activity
+                 where wait_event = 'SyncRep' and query like '%from settle(%')",
+            )
+            .fetch_one(&mut PgConnection::connect(&lab.database_url()?).await?)
+            .await?;
+            ensure!(waits, "not yet");
+            Ok(())
+        })
+        .await?;
+        signal(lab, "worker", Signal::SIGKILL)
+    }
+    .await;
+    admin.execute("alter system reset synchronous_standby_names").await?;
+    admin.execute("select pg_reload_conf()").await?;
+    killed?;
+    until("it is settled", SOON, async || {
+        let story = ["endpoint", "history", endpoint, "--database-url", &lab.database_url()?];
         ensure!(lab.posthorn(&story)?.contains("no answer in time"), "not yet");
         Ok(())
     })
-    .await;
-    let killed = settled.and_then(|()| signal(&lab, "worker", Signal::SIGKILL));
-    signal(&lab, "restate", Signal::SIGCONT)?;
-    killed?;
+    .await?;
     let accepted = receiver.wait_for(2, BEFORE_THE_SWEEPER).await?;
     ensure!(accepted.len() == 2 && receiver.requests().len() == 3, "{accepted:?}");
     Ok(())

@@ -51,7 +51,7 @@ async fn new_partitions_do_not_wait_behind_a_reader() -> anyhow::Result<()> {
 }
 
 /// Waits until a commit waits for the standby: a server takes its time to see its configuration.
-async fn commits_wait(url: &str) -> anyhow::Result<()> {
+pub(crate) async fn commits_wait(url: &str) -> anyhow::Result<()> {
     let mut admin = PgConnection::connect(url).await?;
     until("commits wait", SOON, async || {
         let mut db = PgConnection::connect(url).await?;
