@@ -1,9 +1,10 @@
-//! Where traces go is silent, dead, slow: nothing is delivered later or never, and no memory grows.
+//! Where traces go is silent, dead, slow: nothing is delivered later or never. (That no memory grows,
+//! `observability::exporting` shows: it takes far more spans than a stack makes in a test.)
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use posthorn_tests::{Lab, Receiver, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,8 +18,6 @@ const PAYMENTS: usize = 150;
 const SLOWNESS: Duration = Duration::from_millis(50);
 /// For all of them, on a machine that does much else: some seconds when it is idle.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What the queue of spans and the allocator may take on top of what the work itself takes.
-const GROWTH_MIB_MAX: u64 = 64;
 
 /// Something that listens where traces go; it ends when it is dropped.
 struct Collector {
@@ -83,35 +82,18 @@ async fn all_are_delivered(lab: &Lab, name: &str) -> anyhow::Result<Duration> {
     Ok(began.elapsed())
 }
 
-/// Memory that the roles hold which make spans, in MiB.
-fn memory_mib(lab: &Lab) -> anyhow::Result<u64> {
-    let status = lab.status()?;
-    let mut pages = 0;
-    for name in ["api", "relay", "worker"] {
-        let service = status.services.iter().find(|service| service.name == name);
-        let pid = service.and_then(|service| service.pid).with_context(|| name.to_owned())?;
-        let memory = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
-        pages += memory.split(' ').nth(1).context("resident pages")?.parse::<u64>()?;
-    }
-    Ok((pages * 4096) >> 20)
-}
-
 fn lines(lab: &Lab, wanted: &str) -> anyhow::Result<usize> {
     let log = std::fs::read_to_string(lab.dir().join("log/worker.log"))?;
     Ok(log.lines().filter(|line| line.contains(wanted)).count())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn traces_that_nobody_takes_cost_no_delivery_and_no_memory() -> anyhow::Result<()> {
+async fn traces_that_nobody_takes_cost_no_delivery() -> anyhow::Result<()> {
     let takes_them = shared_lab().await?;
     let silent = Collector::silent("127.0.0.1:0".parse()?).await?;
     let address = silent.address;
     let endpoint = format!("http://{address}");
     let lab = Lab::start_with(&[("POSTHORN_OTLP_ENDPOINT", &endpoint)]).await?;
-    // The first round pays for connections, caches and the allocator.
-    all_are_delivered(&lab, "away-first").await?;
-    let before = memory_mib(&lab)?;
-
     let with_silent = all_are_delivered(&lab, "away-silent").await?;
     drop(silent);
     let with_dead = all_are_delivered(&lab, "away-dead").await?;
@@ -132,11 +114,8 @@ async fn traces_that_nobody_takes_cost_no_delivery_and_no_memory() -> anyhow::Re
         Ok(())
     })
     .await?;
-    let after = memory_mib(&lab)?;
     eprintln!(
-        "{PAYMENTS} payments: silent {with_silent:?}, dead {with_dead:?}, slow {with_slow:?}; \
-         {before} MiB before, {after} MiB after"
+        "{PAYMENTS} payments: silent {with_silent:?}, dead {with_dead:?}, slow {with_slow:?}"
     );
-    ensure!(after < before + GROWTH_MIB_MAX, "{before} MiB before, {after} MiB after");
     Ok(())
 }
