@@ -156,6 +156,7 @@ fn request(
         occurred_at: delivery.occurred_at,
         data,
         headers: CustomHeaders::default(),
+        is_well: turn.look.state.unwell.is_none(),
         timeout: turn.look.endpoint.policy.attempt_timeout,
         traceparent: None,
         start_by: Some(plan.fresh_until),

@@ -121,7 +121,10 @@ impl Client {
             Ok(Err(failure)) => record.failed(failure),
             // With a head the answer is known; only the rest of its body is missing.
             Err(_) if record.answer.is_some() => record.answered(request),
-            Err(_) => record.failed(Failure::timeout(timeout)),
+            Err(_) => {
+                let failure = self.0.dialer.before_the_proxy(record.address);
+                record.failed(failure.unwrap_or_else(|| Failure::timeout(timeout)))
+            }
         };
         place.leave(attempt.duration);
         tracing::debug!(
@@ -162,7 +165,9 @@ impl Client {
         let latest = request.start_by.map_or(PLACE_TIMEOUT, |start_by| {
             start_by.saturating_duration_since(Instant::now()).min(PLACE_TIMEOUT)
         });
-        let place = tokio::time::timeout(latest, self.0.gate.place(request.endpoint_id)).await;
+        let place =
+            tokio::time::timeout(latest, self.0.gate.place(request.endpoint_id, request.is_well))
+                .await;
         // A free place is given also to who asks too late: a timeout of nothing polls once.
         let is_in_time = request.start_by.is_none_or(|start_by| Instant::now() <= start_by);
         place.ok().flatten().filter(|_| is_in_time).ok_or_else(|| {

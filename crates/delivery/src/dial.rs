@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::limits::{DIALLED_MAX, NEXT_ADDRESS_DELAY};
 use crate::meter::Meter;
 use crate::names::{NameError, Names};
-use crate::proxy::EgressProxy;
+use crate::proxy::{self, EgressProxy};
 use crate::span;
 use crate::tls::{HTTP2, explain};
 use crate::watched::Watched;
@@ -71,11 +71,18 @@ impl Dialer {
         drop(guard);
         let connecting = span::connect(url);
         let connect = self.connect(url, &addresses, split, address).instrument(connecting.clone());
-        let dialled = tokio::time::timeout(self.connect_timeout, connect)
-            .await
-            .unwrap_or_else(|_| Err(Failure::connect_timeout()));
+        let dialled =
+            tokio::time::timeout(self.connect_timeout, connect).await.unwrap_or_else(|_| {
+                Err(self.before_the_proxy(*address).unwrap_or_else(Failure::connect_timeout))
+            });
         span::connected(&connecting, *address, dialled.as_ref().err());
         dialled
+    }
+
+    /// What ran out of time, when it had come to `address`, is the proxy's fault as long as there is
+    /// none: then the proxy itself did not answer. What comes after that may be the merchant's.
+    pub(crate) fn before_the_proxy(&self, address: Option<SocketAddr>) -> Option<Failure> {
+        (self.proxy.is_some() && address.is_none()).then(proxy::unreachable)
     }
 
     /// May a connection to `address` be used? The proxy is the operator's, wherever it is.

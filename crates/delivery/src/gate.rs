@@ -1,7 +1,8 @@
 //! Places for attempts in flight: bounded in all and per endpoint, shared fairly.
 //!
 //! All wait in line (first come, first served), with one exception: a quarter of the places is
-//! kept for endpoints whose last attempt was prompt. However many endpoints hang, each for its
+//! kept for endpoints whose last attempt was prompt, or that were not tried here yet and are well by
+//! what the endpoint's state says. However many endpoints hang, each for its
 //! whole timeout, those that answer still pass: a prompt attempt gives its place back in
 //! milliseconds, so the kept quarter alone carries thousands a second. An attempt that outlives
 //! what is prompt takes the privilege from its endpoint at once and gives its kept place back: it
@@ -57,9 +58,10 @@ impl Gate {
         }
     }
 
-    /// Waits for a place. Given up (dropped), it leaves no trace in the line.
-    pub(crate) async fn place(&self, endpoint_id: EndpointId) -> Option<Place> {
-        let lane = self.lane(endpoint_id);
+    /// Waits for a place. Given up (dropped), it leaves no trace in the line. `is_well`: does one that
+    /// was not tried here yet count as prompt?
+    pub(crate) async fn place(&self, endpoint_id: EndpointId, is_well: bool) -> Option<Place> {
+        let lane = self.lane(endpoint_id, is_well);
         let of_endpoint = Arc::clone(&lane.places).acquire_owned().await.ok()?;
         let elsewhere = || Some([Arc::clone(&self.for_all), Arc::clone(&self.for_overdue)]);
         let (of_all, elsewhere) = if lane.was_prompt.load(Ordering::Relaxed) {
@@ -74,16 +76,16 @@ impl Gate {
         Some(Place { lane, _of_endpoint: of_endpoint, of_all: of_all.ok()?, elsewhere })
     }
 
-    fn lane(&self, endpoint_id: EndpointId) -> Arc<Lane> {
+    fn lane(&self, endpoint_id: EndpointId, is_well: bool) -> Arc<Lane> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if endpoints.len() >= REMEMBERED_ENDPOINTS_MAX && !endpoints.contains_key(&endpoint_id) {
-            // Forgets who was prompt, which costs them one attempt in the common line.
+            // Forgets who was prompt: what the next attempt says of the endpoint counts.
             endpoints.retain(|_, lane| Arc::strong_count(lane) > 1);
         }
         let lane = endpoints.entry(endpoint_id).or_insert_with(|| {
             Arc::new(Lane {
                 places: Arc::new(Semaphore::new(self.per_endpoint)),
-                was_prompt: AtomicBool::new(false),
+                was_prompt: AtomicBool::new(is_well),
             })
         });
         Arc::clone(lane)
@@ -129,7 +131,7 @@ mod tests {
     }
 
     fn place_now(gate: &Gate, n: u128) -> Option<Place> {
-        gate.place(endpoint(n)).now_or_never().flatten()
+        gate.place(endpoint(n), false).now_or_never().flatten()
     }
 
     #[test]
@@ -146,6 +148,19 @@ mod tests {
         assert!(place_now(&gate, 1).is_none(), "it hung, so it waits in the common line");
         drop((second, hanging));
         assert!(place_now(&gate, 1).is_some());
+    }
+
+    #[test]
+    fn an_endpoint_that_is_well_and_new_here_does_not_wait_behind_those_that_hang() {
+        let gate = Gate::new(8, 8);
+        let _hanging: Vec<Place> =
+            (100..106).map(|n| place_now(&gate, n).expect("a place")).collect();
+        assert!(place_now(&gate, 1).is_none(), "it is not well");
+        let mut new = gate.place(endpoint(2), true).now_or_never().flatten().expect("kept");
+        new.is_overdue();
+        drop(new);
+        let again = gate.place(endpoint(2), true).now_or_never().flatten();
+        assert!(again.is_none(), "it was seen to hang: what its state says counts no more");
     }
 
     #[test]
@@ -184,9 +199,9 @@ mod tests {
     async fn who_waits_is_served_in_the_order_of_asking_and_who_gives_up_leaves_no_trace() {
         let gate = Arc::new(Gate::new(4, 4));
         let taken: Vec<Place> = (0..3).map(|_| place_now(&gate, 1).expect("a place")).collect();
-        let mut gave_up = Box::pin(gate.place(endpoint(2)));
-        let mut second = Box::pin(gate.place(endpoint(3)));
-        let mut third = Box::pin(gate.place(endpoint(4)));
+        let mut gave_up = Box::pin(gate.place(endpoint(2), false));
+        let mut second = Box::pin(gate.place(endpoint(3), false));
+        let mut third = Box::pin(gate.place(endpoint(4), false));
         assert!(futures::poll!(&mut gave_up).is_pending());
         assert!(futures::poll!(&mut second).is_pending());
         assert!(futures::poll!(&mut third).is_pending());

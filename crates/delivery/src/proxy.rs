@@ -47,13 +47,7 @@ impl FromStr for EgressProxy {
 impl EgressProxy {
     /// A connection to the proxy itself.
     pub(crate) async fn connect(&self) -> Result<TcpStream, Failure> {
-        TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|_| {
-            Failure::fault(
-                Fault::Blocked,
-                Code::ProxyUnavailable,
-                "The egress proxy cannot be reached.",
-            )
-        })
+        TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|_| unreachable())
     }
 
     /// Asks the proxy on `tcp` for a tunnel to the host of `url`.
@@ -108,6 +102,11 @@ async fn status(tcp: &mut TcpStream) -> Result<u16, Failure> {
     let is_http = line.starts_with("HTTP/1.");
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
     status.filter(|_| is_http).ok_or_else(broken)
+}
+
+/// Nobody took the connection, or not in time: the merchant was never asked.
+pub(crate) fn unreachable() -> Failure {
+    Failure::fault(Fault::Blocked, Code::ProxyUnavailable, "The egress proxy cannot be reached.")
 }
 
 fn broken() -> Failure {

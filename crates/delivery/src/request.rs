@@ -41,6 +41,9 @@ pub struct Request {
     pub data: Bytes,
     /// What the merchant adds.
     pub headers: CustomHeaders,
+    /// Is nothing known against the endpoint? Then it waits for a place with those that are prompt,
+    /// until it is not.
+    pub is_well: bool,
     /// The whole attempt's time, cut to [`crate::limits::ATTEMPT_TIMEOUT_MAX`].
     pub timeout: Duration,
     /// The W3C trace context, if this endpoint asks for it.

@@ -50,6 +50,7 @@ pub async fn deliver(url: &str, secrets: &[Secret]) -> anyhow::Result<Outcome> {
         occurred_at: OffsetDateTime::now_utc(),
         data: Bytes::from_static(DATA.as_bytes()),
         headers: CustomHeaders::default(),
+        is_well: true,
         timeout: TIMEOUT,
         traceparent: None,
         start_by: None,

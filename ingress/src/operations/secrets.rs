@@ -63,7 +63,7 @@ pub(super) struct Secrets {
 
 impl Secrets {
     /// One of each kind of the scheme: the merchant's own, if it brought one of that kind, or new.
-    /// Without a scheme: of the kind that was brought, else what `present` is.
+    /// Without a scheme: what `present` is, unless that has none of the kind that was brought.
     pub(super) fn make(
         scheme: Option<&str>,
         own: Option<&str>,
@@ -76,6 +76,7 @@ impl Secrets {
         let scheme = match (scheme.map(Scheme::parse).transpose()?, &own) {
             (Some(scheme), _) => scheme,
             (None, None) => present,
+            (None, Some(own)) if present.kinds().contains(&own.scheme()) => present,
             (None, Some(own)) if own.scheme() == SignatureScheme::V1 => Scheme::V1,
             (None, Some(_)) => Scheme::V1a,
         };
@@ -288,6 +289,15 @@ mod tests {
         assert_eq!(kinds(Some("both"), Some(OWN)), [V1, V1a]);
         let pair = Secret::generate_asymmetric().expect("random bytes").reveal();
         assert_eq!(kinds(None, Some(&pair)), [V1a]);
+    }
+
+    #[test]
+    fn a_secret_of_a_kind_that_the_endpoint_has_leaves_its_scheme_as_it_is() {
+        let Ok(both) = Secrets::make(None, Some(OWN), Scheme::Both) else { panic!("refused") };
+        assert!(both.scheme == Scheme::Both && both.all.len() == 2);
+        assert_eq!(both.all[0].reveal().as_str(), OWN);
+        let Ok(other) = Secrets::make(None, Some(OWN), Scheme::V1a) else { panic!("refused") };
+        assert!(other.scheme == Scheme::V1 && other.all.len() == 1);
     }
 
     #[test]

@@ -219,7 +219,7 @@ pub struct RotateSecretRequest {
     /// 0: they end at once, for when one was stolen.
     #[prost(int64, optional, tag = "2")]
     pub overlap_s: ::core::option::Option<i64>,
-    /// `v1`, `v1a` or `both`. Empty: as it is, or the kind of the secret.
+    /// `v1`, `v1a` or `both`. Empty: as it is, when that has the kind of the secret; else that kind.
     #[prost(string, tag = "3")]
     pub signature_scheme: ::prost::alloc::string::String,
     /// The merchant's own secret. Empty: a new one.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{Fault, Outcome, Unwell};
-use posthorn_delivery::{Attempt, Client, ClientConfig, Code, NameTable};
+use posthorn_delivery::{Attempt, Client, ClientConfig, Code, NameTable, Request};
 use tokio_rustls::TlsAcceptor;
 
 use crate::authority::{Authority, HOST, config_trusting};
@@ -50,6 +50,39 @@ async fn a_merchant_is_reached_through_the_proxy_under_its_own_certificate_and_a
     let seen = proxy.seen();
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0].headers["host"], HOST);
+}
+
+/// Whoever connects here waits: what may wait to be accepted is taken up.
+async fn silent() -> (std::net::SocketAddr, Vec<tokio::net::TcpStream>, tokio::net::TcpListener) {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a place");
+    let listener = socket.listen(1).expect("listening");
+    let address = listener.local_addr().expect("an address");
+    let mut waiting = Vec::new();
+    let briefly = std::time::Duration::from_millis(300);
+    let connect = || tokio::net::TcpStream::connect(address);
+    while let Ok(Ok(taken)) = tokio::time::timeout(briefly, connect()).await {
+        waiting.push(taken);
+    }
+    (address, waiting, listener)
+}
+
+#[tokio::test]
+async fn a_proxy_that_takes_no_connection_is_our_fault_whatever_runs_out_first() {
+    let (address, _waiting, _listener) = silent().await;
+    for (connect_ms, attempt_ms) in [(300, 2_000), (2_000, 300)] {
+        let client = Client::new(ClientConfig {
+            proxy: Some(format!("http://{address}").parse().expect("a proxy")),
+            connect_timeout: std::time::Duration::from_millis(connect_ms),
+            ..config(NameTable::default(), &[])
+        })
+        .expect("a client");
+        let timeout = std::time::Duration::from_millis(attempt_ms);
+        let request = Request { timeout, ..request(&format!("https://{HOST}/")) };
+        let attempt = client.attempt(&request).await;
+        assert_eq!(attempt.outcome, Outcome::Fault { fault: Fault::Blocked }, "{attempt:?}");
+        assert_eq!(attempt.detail.code, Some(Code::ProxyUnavailable));
+    }
 }
 
 #[tokio::test]

@@ -59,6 +59,7 @@ pub(crate) fn request(url: &str) -> Request {
         occurred_at: datetime!(2026-03-01 12:00:00.5 UTC),
         data: Bytes::from_static(b"{ \"amount\": 1000 }"),
         headers: CustomHeaders::default(),
+        is_well: false,
         timeout: TIMEOUT,
         traceparent: None,
         start_by: None,
