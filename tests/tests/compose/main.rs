@@ -6,6 +6,7 @@
 
 mod dockerfile;
 mod file;
+mod prometheus;
 mod restate;
 mod roles;
 mod sequin;
