@@ -82,9 +82,10 @@ fn what_is_ours_is_read_only_unprivileged_and_knows_its_health() -> anyhow::Resu
         ensure!(service["read_only"] == true, "{name} may write");
         ensure!(service["cap_drop"] == serde_json::json!(["ALL"]), "{name} has capabilities");
         ensure!(service["user"] == "65532:65532", "{name}: {}", service["user"]);
-        // A job ends; a role is asked.
+        // A job ends, and the image's own check is a role's; a role is asked.
         let is_role = service["restart"] == "unless-stopped";
-        ensure!(is_role == service["healthcheck"].is_object(), "{name}: its health");
+        ensure!(is_role == service["healthcheck"]["test"].is_array(), "{name}: its health");
+        ensure!(is_role != (service["healthcheck"]["disable"] == true), "{name}: its health");
         let password = service.to_string();
         ensure!(!password.contains("postgres://"), "{name} has a password in its environment");
     }
@@ -110,6 +111,29 @@ fn exactly_one_producer_stands_and_restate_subscribes_its_topic() -> anyhow::Res
 }
 
 #[test]
+fn something_that_stays_waits_for_every_job() -> anyhow::Result<()> {
+    // `up --wait` takes the end of a job that nobody waits for as a failure.
+    for profile in ["sequin", "relay"] {
+        let services: Vec<_> = services()?
+            .into_iter()
+            .filter(|(_, service)| {
+                let profiles = words(&service["profiles"]);
+                profiles.is_empty() || profiles.contains(&profile.to_owned())
+            })
+            .collect();
+        let stays = |service: &Value| service["restart"] == "unless-stopped";
+        let waits = |service: &Value, job: &str| {
+            service["depends_on"][job]["condition"] == "service_completed_successfully"
+        };
+        for (job, _) in services.iter().filter(|(_, service)| !stays(service)) {
+            let waited_for = services.iter().any(|(_, other)| stays(other) && waits(other, job));
+            ensure!(waited_for, "{profile}: nobody that stays waits for {job}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn what_a_service_waits_for_mounts_and_is_told_is_there() -> anyhow::Result<()> {
     let file = yaml("docker-compose.yaml")?;
     let services = services()?;
@@ -117,7 +141,10 @@ fn what_a_service_waits_for_mounts_and_is_told_is_there() -> anyhow::Result<()> 
         for (other, how) in service["depends_on"].as_object().into_iter().flatten() {
             let other = services.get(other).with_context(|| format!("{name} waits for {other}"))?;
             let needs_health = how["condition"] == "service_healthy";
-            ensure!(!needs_health || other["healthcheck"].is_object(), "{name}: nobody asks it");
+            ensure!(
+                !needs_health || other["healthcheck"]["test"].is_array(),
+                "{name}: nobody asks it"
+            );
         }
         for secret in words(&service["secrets"]) {
             ensure!(file["secrets"][&secret].is_object(), "{name}: no secret {secret}");
