@@ -69,7 +69,7 @@ fn every_image_is_pinned_and_every_port_is_on_loopback_unless_it_is_a_fronts() -
         let is_pinned = tag.chars().any(|c| c.is_ascii_digit()) && tag.contains('.');
         ensure!(is_pinned, "{name}: {image} is not pinned by its version");
         for port in words(&service["ports"]) {
-            let on_front = name == "api" && port.starts_with(FRONT);
+            let on_front = name == "front" && port.starts_with(FRONT);
             ensure!(on_front || port.starts_with("127.0.0.1:"), "{name} publishes {port}");
         }
     }
@@ -107,6 +107,29 @@ fn exactly_one_producer_stands_and_restate_subscribes_its_topic() -> anyhow::Res
     let default = crate::text(".env")?;
     let default = default.lines().find_map(|line| line.strip_prefix("COMPOSE_PROFILES="));
     ensure!(matches!(default, Some("sequin" | "relay")), "{default:?}");
+    Ok(())
+}
+
+#[test]
+fn a_network_that_is_shared_belongs_to_what_does_nothing_else() -> anyhow::Result<()> {
+    // When its owner dies, a network is gone for all who share it, and they are not told.
+    let services = services()?;
+    let mut shared_by = 0;
+    for (name, service) in &services {
+        let Some(mode) = service["network_mode"].as_str() else {
+            ensure!(!service["networks"].is_null(), "{name} is in no network");
+            continue;
+        };
+        ensure!(service["networks"].is_null(), "{name}: a network and another's");
+        let owner = mode.strip_prefix("service:").with_context(|| format!("{name}: {mode}"))?;
+        let image = services[owner]["image"].as_str().unwrap_or_default();
+        ensure!(image.starts_with("registry.k8s.io/pause:"), "{name} shares {owner}'s network");
+        shared_by += 1;
+    }
+    ensure!(shared_by == 4, "the api, both that forward to it, and the demo merchant's job");
+    // Prometheus asks the api by this name.
+    let aliases = words(&services["front"]["networks"]["inside"]["aliases"]);
+    ensure!(aliases == ["api"], "{aliases:?}");
     Ok(())
 }
 
