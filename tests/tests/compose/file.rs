@@ -1,6 +1,9 @@
 //! The compose file: what Docker Compose's own loader makes of it, and what must hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -36,7 +39,12 @@ fn docker_composes_own_loader_accepts_it_in_both_profiles() -> anyhow::Result<()
         ensure!(Command::new(copy.join("draw-secrets")).status()?.success(), "draw-secrets");
         Ok(std::fs::read_to_string(copy.join("secrets/database_url"))?)
     };
+    let (secrets, open) = (copy.join("secrets"), Permissions::from_mode(0o755));
+    std::fs::set_permissions(&secrets, open)?;
     let url = drawn()?;
+    let mode = |path: &Path| Ok::<_, std::io::Error>(path.metadata()?.permissions().mode() & 0o777);
+    ensure!(mode(&secrets)? == 0o700, "others get into the folder of the secrets");
+    ensure!(mode(&secrets.join("secret_keys"))? == 0o644, "a container's user reads no secret");
     ensure!(url.starts_with("postgres://posthorn:") && url == drawn()?, "drawn twice");
     let loader = temporary.path().join("loader");
     let build = Command::new("go")
