@@ -142,6 +142,17 @@ fn a_network_that_is_shared_belongs_to_what_does_nothing_else() -> anyhow::Resul
 }
 
 #[test]
+fn all_that_stays_is_asked_how_it_is() -> anyhow::Result<()> {
+    for (name, service) in services()? {
+        // What owns the network has no program but itself.
+        let stays = service["restart"] == "unless-stopped" && name != "front";
+        let asked = service["healthcheck"]["test"].is_array();
+        ensure!(!stays || asked, "{name}: nobody asks how it is");
+    }
+    Ok(())
+}
+
+#[test]
 fn something_that_stays_waits_for_every_job() -> anyhow::Result<()> {
     // `up --wait` takes the end of a job that nobody waits for as a failure.
     for profile in ["sequin", "relay"] {
