@@ -45,6 +45,7 @@ fn docker_composes_own_loader_accepts_it_in_both_profiles() -> anyhow::Result<()
     let mode = |path: &Path| Ok::<_, std::io::Error>(path.metadata()?.permissions().mode() & 0o777);
     ensure!(mode(&secrets)? == 0o700, "others get into the folder of the secrets");
     ensure!(mode(&secrets.join("secret_keys"))? == 0o644, "a container's user reads no secret");
+    the_packaged_docker_compose_accepts(&copy)?;
     ensure!(url.starts_with("postgres://posthorn:") && url == drawn()?, "drawn twice");
     let loader = temporary.path().join("loader");
     let build = Command::new("go")
@@ -64,6 +65,24 @@ fn docker_composes_own_loader_accepts_it_in_both_profiles() -> anyhow::Result<()
         let project: Value = serde_json::from_slice(&loaded.stdout)?;
         ensure!(project["services"][has].is_object(), "no {has} in the profile {profile}");
         ensure!(project["services"][has_not].is_null(), "{has_not} in the profile {profile}");
+    }
+    Ok(())
+}
+
+/// Debian's `docker-compose`, which is older than the loader and knows less: some have it alone.
+fn the_packaged_docker_compose_accepts(folder: &Path) -> anyhow::Result<()> {
+    let packaged = || Command::new("docker-compose");
+    if packaged().arg("--version").output().is_err() {
+        eprintln!("SKIPPED: no docker-compose is installed");
+        return Ok(());
+    }
+    for profile in ["sequin", "relay"] {
+        let asked = packaged()
+            .args(["config", "--quiet"])
+            .env("COMPOSE_PROFILES", profile)
+            .current_dir(folder)
+            .output()?;
+        ensure!(asked.status.success(), "{profile}: {}", String::from_utf8_lossy(&asked.stderr));
     }
     Ok(())
 }
