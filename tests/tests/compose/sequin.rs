@@ -14,42 +14,62 @@ use serde_json::{Map, Value};
 use crate::yaml;
 
 const FIXTURES: &str = include_str!("../../../crates/relay/tests/fixtures/records.jsonl");
-/// What Sequin's loader knows; what it does not know of a sink it refuses.
-const KEYS: [(&str, &[&str]); 5] = [
-    ("/", &["account", "users", "api_tokens", "databases", "functions", "sinks"]),
-    (
-        "/databases/0",
-        &[
-            "name",
-            "hostname",
-            "port",
-            "database",
-            "username",
-            "password",
-            "pool_size",
-            "slot",
-            "publication",
-            "await_database",
-        ],
-    ),
-    ("/databases/0/slot", &["name", "create_if_not_exists"]),
-    (
-        "/sinks/0",
-        &[
-            "name",
-            "database",
-            "source",
-            "tables",
-            "actions",
-            "batch_size",
-            "transform",
-            "routing",
-            "load_shedding_policy",
-            "destination",
-        ],
-    ),
-    ("/sinks/0/destination", &["type", "hosts", "topic", "tls", "compression"]),
+/// What Sequin's loader knows, and the type that it takes there; `*` is any item of a list. What it
+/// does not know of a sink it refuses, and of the rest it says nothing.
+const KNOWN: [(&str, &str); 37] = [
+    ("/account/name", "text"),
+    ("/users/*/email", "text"),
+    ("/users/*/password", "text"),
+    ("/api_tokens/*/name", "text"),
+    ("/api_tokens/*/token", "text"),
+    ("/databases/*/name", "text"),
+    ("/databases/*/hostname", "text"),
+    ("/databases/*/port", "number"),
+    ("/databases/*/database", "text"),
+    ("/databases/*/username", "text"),
+    ("/databases/*/password", "text"),
+    ("/databases/*/pool_size", "number"),
+    ("/databases/*/slot/name", "text"),
+    ("/databases/*/slot/create_if_not_exists", "yes or no"),
+    ("/databases/*/publication/name", "text"),
+    ("/databases/*/publication/create_if_not_exists", "yes or no"),
+    ("/databases/*/await_database/timeout_ms", "number"),
+    ("/databases/*/await_database/interval_ms", "number"),
+    ("/functions/*/name", "text"),
+    ("/functions/*/type", "text"),
+    ("/functions/*/sink_type", "text"),
+    ("/functions/*/code", "text"),
+    ("/sinks/*/name", "text"),
+    ("/sinks/*/database", "text"),
+    ("/sinks/*/source/include_tables/*", "text"),
+    ("/sinks/*/tables/*/name", "text"),
+    ("/sinks/*/tables/*/group_column_names/*", "text"),
+    ("/sinks/*/actions/*", "text"),
+    ("/sinks/*/batch_size", "number"),
+    ("/sinks/*/transform", "text"),
+    ("/sinks/*/routing", "text"),
+    ("/sinks/*/load_shedding_policy", "text"),
+    ("/sinks/*/destination/tls", "yes or no"),
+    ("/sinks/*/destination/compression", "text"),
+    ("/sinks/*/destination/type", "text"),
+    ("/sinks/*/destination/hosts", "text"),
+    ("/sinks/*/destination/topic", "text"),
 ];
+
+/// Every value of the file with its place and its type, as in `KNOWN`.
+fn leaves(place: &str, value: &Value) -> Vec<(String, &'static str)> {
+    let below = |name: &str, value: &Value| leaves(&format!("{place}/{name}"), value);
+    match value {
+        Value::Object(fields) => {
+            fields.iter().flat_map(|(name, value)| below(name, value)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(|item| below("*", item)).collect(),
+        Value::String(_) => vec![(place.to_owned(), "text")],
+        Value::Number(_) => vec![(place.to_owned(), "number")],
+        Value::Bool(_) => vec![(place.to_owned(), "yes or no")],
+        Value::Null => vec![(place.to_owned(), "nothing")],
+    }
+}
 
 fn function(name: &str) -> anyhow::Result<String> {
     let file = yaml("sequin/sequin.yaml")?;
@@ -94,12 +114,12 @@ fn value_of(expression: &str, row: &Map<String, Value>) -> anyhow::Result<Value>
 #[test]
 fn the_file_has_keys_that_sequin_knows_and_one_sink_that_drops_nothing() -> anyhow::Result<()> {
     let file = yaml("sequin/sequin.yaml")?;
-    for (place, known) in KEYS {
-        let object = if place == "/" { Some(&file) } else { file.pointer(place) };
-        let object = object.and_then(Value::as_object).with_context(|| format!("no {place}"))?;
-        let unknown: Vec<&String> =
-            object.keys().filter(|key| !known.contains(&key.as_str())).collect();
-        ensure!(unknown.is_empty(), "{place}: {unknown:?}");
+    let leaves = leaves("", &file);
+    for (place, kind) in &leaves {
+        ensure!(KNOWN.contains(&(place.as_str(), *kind)), "{place}, {kind}: not what it knows");
+    }
+    for (place, _) in KNOWN {
+        ensure!(leaves.iter().any(|(there, _)| there == place), "{place} is not said");
     }
     ensure!(file["sinks"].as_array().is_some_and(|sinks| sinks.len() == 1), "one sink a slot");
     let sink = &file["sinks"][0];
@@ -112,6 +132,29 @@ fn the_file_has_keys_that_sequin_knows_and_one_sink_that_drops_nothing() -> anyh
     let migrations = crate::text("../migrations/0003_outbox.sql")?;
     let publication = file["databases"][0]["publication"]["name"].as_str().context("no name")?;
     ensure!(migrations.contains(&format!("create publication {publication} for table deliveries")));
+    Ok(())
+}
+
+#[test]
+fn what_the_sink_names_is_there_and_one_endpoint_is_one_group() -> anyhow::Result<()> {
+    let file = yaml("sequin/sequin.yaml")?;
+    let sink = &file["sinks"][0];
+    let named = |list: &str, name: &Value| {
+        let items = file[list].as_array().into_iter().flatten();
+        items.into_iter().find(|item| item["name"] == *name).cloned().unwrap_or_default()
+    };
+    ensure!(named("databases", &sink["database"]).is_object(), "no database {}", sink["database"]);
+    let (transform, routing) = (&sink["transform"], &sink["routing"]);
+    ensure!(named("functions", transform)["type"] == "transform", "no transform {transform}");
+    let routing = named("functions", routing);
+    ensure!(routing["type"] == "routing" && routing["sink_type"] == "kafka", "{routing}");
+    // The order: what has one group is sent one after the other, and the key is that group's.
+    let tables = sink["tables"].as_array().context("no tables")?;
+    ensure!(tables.len() == 1 && sink["source"]["include_tables"][0] == tables[0]["name"]);
+    let groups = &tables[0]["group_column_names"];
+    ensure!(*groups == serde_json::json!(["endpoint_id"]), "{groups}");
+    let route = function("by-endpoint")?;
+    ensure!(route.contains(r#"message_key: "ep_" <> record["endpoint_id"]"#), "{route}");
     Ok(())
 }
 
