@@ -37,6 +37,17 @@ pub async fn subscribe_beside(
     subscription(&admin, config, topic_id, Beside::Another, &mut registered).await
 }
 
+/// The topics that Restate subscribes to our handler.
+///
+/// # Errors
+/// When Restate is away.
+pub async fn subscribed_topics(restate_admin_url: &str) -> Result<Vec<String>, RestateError> {
+    let known = Http::new(restate_admin_url)?.get("/subscriptions").await?;
+    let prefix = format!("kafka://{CLUSTER}/");
+    let ours = items(&known, "subscriptions").filter(|it| text(it, "sink") == SINK);
+    Ok(ours.filter_map(|it| text(it, "source").strip_prefix(&prefix).map(str::to_owned)).collect())
+}
+
 /// Ends the subscriptions to `topic`.
 ///
 /// # Errors

@@ -35,7 +35,7 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use cdc::{subscribe_beside, unsubscribe, wake_left_alone};
+pub use cdc::{subscribe_beside, subscribed_topics, unsubscribe, wake_left_alone};
 pub use config::{Config, RegisterConfig};
 pub use register::{RegisterError, Registered, group_of, register};
 pub use restate::RestateError;

@@ -1,10 +1,12 @@
 //! `posthorn cdc switch relay|sequin`: moves a running installation from one producer to the other.
 //!
 //! The new one stands before the old one goes, so there is no moment in which nobody reads the WAL;
-//! at the end one is left, with its slot, and one subscription. Each step can be done again: a
-//! switch that failed is typed again. What was announced and not read when a subscription goes is
+//! at the end one is left, with its slot, and one subscription. It begins only where who announces,
+//! what Restate reads and the slots fit together; a step that fails takes back what this run made,
+//! and no more; each step can be done again: a switch that was interrupted is typed again. What was announced and not read when a subscription goes is
 //! made good by a wake of everybody who has due work.
 
+mod found;
 mod sequin;
 mod switch;
 
@@ -61,8 +63,16 @@ struct SwitchArgs {
     #[arg(long, env = "POSTHORN_SEQUIN_URL", default_value = "http://127.0.0.1:7376")]
     sequin_url: String,
     /// Its token.
-    #[arg(long, env = "POSTHORN_SEQUIN_TOKEN", hide_env_values = true)]
-    sequin_token: String,
+    #[arg(
+        long,
+        env = "POSTHORN_SEQUIN_TOKEN",
+        hide_env_values = true,
+        required_unless_present = "sequin_is_gone"
+    )]
+    sequin_token: Option<String>,
+    /// Sequin is dead and does not come back: it is not asked, its slot is dropped all the same.
+    #[arg(long)]
+    sequin_is_gone: bool,
     /// Sequin's configuration; its variables are taken from the environment.
     #[arg(long, default_value = "compose/sequin/sequin.yaml", value_name = "FILE")]
     sequin_config: PathBuf,

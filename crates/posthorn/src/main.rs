@@ -65,7 +65,7 @@ enum Command {
     /// Make the topics that are missing.
     Topics(topics::TopicsArgs),
     /// Make the worker, Kafka and the one subscription known to Restate; what is known stays.
-    Register(actors::RegisterConfig),
+    Register(register::RegisterArgs),
     /// Put a load of payments on a running stack, receive it, and report what it came to.
     Bench(bench::Config),
     /// Who announces deliveries: our relay, or Sequin.
@@ -154,7 +154,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulator(args) => role::run("simulator", args, simulator::run).await,
         Command::Traces(args) => role::run("traces", args, traces::run).await,
         Command::Migrate(args) => migrate::migrate(&args).await,
-        Command::Register(config) => register::register(&config).await,
+        Command::Register(args) => register::register(&args).await,
         Command::Bench(config) => {
             bench::run(config, |report| say::text(report)).await.map(|()| ExitCode::SUCCESS)
         }

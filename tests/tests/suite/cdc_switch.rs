@@ -16,7 +16,7 @@ use axum::{Json, Router};
 use nix::sys::signal::Signal;
 use posthorn_tests::{Lab, Receiver, binary};
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor, PgConnection};
 use tokio::net::TcpListener;
 
 use crate::{foreign_cdc, merchant};
@@ -26,21 +26,23 @@ const TOKEN: &str = "a-token";
 
 /// What the fake was asked, and the reader that it runs.
 #[derive(Default)]
-struct Sequin {
-    asked: Vec<String>,
+pub(crate) struct Sequin {
+    pub(crate) asked: Vec<String>,
     reader: Option<Child>,
+    /// It makes its slot, and never streams.
+    pub(crate) is_mute: bool,
     database_url: String,
     kafka: String,
 }
 
-type Shared = Arc<Mutex<Sequin>>;
+pub(crate) type Shared = Arc<Mutex<Sequin>>;
 
-fn lock(sequin: &Shared) -> std::sync::MutexGuard<'_, Sequin> {
+pub(crate) fn lock(sequin: &Shared) -> std::sync::MutexGuard<'_, Sequin> {
     sequin.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sequin {
-    fn start(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         let child = Command::new(binary()?)
             .args(["relay", "--slot", "sequin_slot", "--listen", "127.0.0.1:0"])
             .args(["--database-url", &self.database_url, "--kafka", &self.kafka])
@@ -52,7 +54,7 @@ impl Sequin {
         Ok(())
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut reader) = self.reader.take() {
             let _ = reader.kill();
             let _ = reader.wait();
@@ -91,12 +93,21 @@ async fn sinks(headers: HeaderMap) -> (StatusCode, Json<Value>) {
 
 async fn apply(State(sequin): State<Shared>, Json(body): Json<Value>) -> Json<Value> {
     let yaml = body["yaml"].as_str().unwrap_or_default();
-    let mut sequin = lock(&sequin);
     // Every variable has its value: Sequin reads the text as it comes.
     let is_whole = yaml.contains("sequin_slot") && !yaml.contains("${");
-    sequin.asked.push(format!("apply {is_whole}"));
-    if is_whole && sequin.reader.is_none() {
-        sequin.start().expect("the reader starts");
+    let (is_mute, database_url) = {
+        let mut sequin = lock(&sequin);
+        sequin.asked.push(format!("apply {is_whole}"));
+        if is_whole && !sequin.is_mute && sequin.reader.is_none() {
+            sequin.start().expect("the reader starts");
+        }
+        (sequin.is_mute, sequin.database_url.clone())
+    };
+    if is_mute {
+        let mut db = PgConnection::connect(&database_url).await.expect("a connection");
+        db.execute("select pg_create_logical_replication_slot('sequin_slot', 'pgoutput')")
+            .await
+            .expect("a slot");
     }
     Json(json!({ "resources": [] }))
 }
@@ -120,7 +131,7 @@ async fn remove(State(sequin): State<Shared>, Path(name): Path<String>) -> Json<
     Json(json!({ "id": name, "deleted": true }))
 }
 
-async fn sequin_beside(lab: &Lab) -> anyhow::Result<(Shared, String)> {
+pub(crate) async fn sequin_beside(lab: &Lab) -> anyhow::Result<(Shared, String)> {
     let shared = Shared::default();
     {
         let mut sequin = lock(&shared);
@@ -131,18 +142,26 @@ async fn sequin_beside(lab: &Lab) -> anyhow::Result<(Shared, String)> {
     Ok((shared, url))
 }
 
-struct Installation {
-    lab: Lab,
-    url: String,
+pub(crate) struct Installation {
+    pub(crate) lab: Lab,
+    pub(crate) url: String,
 }
 
 impl Installation {
-    async fn switch(&self, to: &str) -> anyhow::Result<String> {
+    pub(crate) async fn switch(&self, to: &str) -> anyhow::Result<String> {
+        let (is_done, said) = self.typed(&[to]).await?;
+        ensure!(is_done, "switch {to}: {said}");
+        Ok(said)
+    }
+
+    /// Whether the switch was made, and what was said.
+    pub(crate) async fn typed(&self, words: &[&str]) -> anyhow::Result<(bool, String)> {
         let ports = self.lab.ports()?;
         let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../compose/sequin/sequin.yaml");
         let at = |port: u16| format!("http://127.0.0.1:{port}");
         let output = tokio::process::Command::new(binary()?)
-            .args(["cdc", "switch", to, "--sequin-url", &self.url, "--sequin-token", TOKEN])
+            .args(["cdc", "switch", "--sequin-url", &self.url, "--sequin-token", TOKEN])
+            .args(words)
             .args(["--sequin-config", config, "--kafka", &format!("127.0.0.1:{}", ports.kafka)])
             .args(["--restate-admin-url", &at(ports.restate_admin)])
             .args(["--restate-ingress-url", &at(ports.restate_ingress)])
@@ -155,14 +174,31 @@ impl Installation {
             )
             .output()
             .await?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let text = String::from_utf8_lossy(&output.stdout);
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "switch {to}: {text}{said}");
-        Ok(text)
+        Ok((output.status.success(), format!("{text}{said}")))
+    }
+
+    /// Registers Sequin's topic, as the profile `sequin` of compose does.
+    pub(crate) fn register_behind_sequin(&self) -> anyhow::Result<()> {
+        let ports = self.lab.ports()?;
+        let at = |port: u16| format!("http://127.0.0.1:{port}");
+        self.lab
+            .posthorn(
+                &[
+                    &["register", "--topic", "webhook-events", "--restate-is-one-node"][..],
+                    &["--restate-admin-url", &at(ports.restate_admin)],
+                    &["--worker-url", &at(ports.worker), "--kafka"],
+                    &[&format!("127.0.0.1:{}", ports.kafka), "--database-url"],
+                    &[&self.lab.database_url()?],
+                ]
+                .concat(),
+            )
+            .map(drop)
     }
 
     /// The slots that stand, and the topics that Restate reads.
-    async fn stands(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    pub(crate) async fn stands(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
         let mut db = PgConnection::connect(&self.lab.database_url()?).await?;
         let slots =
             sqlx::query_scalar("select slot_name::text from pg_replication_slots order by 1")

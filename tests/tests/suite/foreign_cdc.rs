@@ -58,8 +58,10 @@ impl Foreign {
             restate.send("DELETE", &format!("/subscriptions/{id}"), &[], "").await?;
         }
         let worker = format!("http://127.0.0.1:{}", ports.worker);
+        let database_url = lab.database_url()?;
         let options = ["--restate-admin-url", &admin, "--kafka", &kafka, "--worker-url", &worker];
-        lab.posthorn(&[&["register", "--topic", TOPIC][..], &options].concat())?;
+        let register = ["register", "--topic", TOPIC, "--database-url", &database_url];
+        lab.posthorn(&[&register[..], &options].concat())?;
         let producer = ClientConfig::new().set("bootstrap.servers", kafka).create()?;
         Ok(Self { lab, producer, relay })
     }

@@ -8,6 +8,7 @@ mod benchmark;
 mod bounds;
 mod burst;
 mod canary;
+mod cdc_begun;
 mod cdc_switch;
 mod changes;
 mod collector;

@@ -37,6 +37,8 @@ fn register(lab: &Lab, worker_url: &str) -> anyhow::Result<String> {
     let kafka = format!("127.0.0.1:{}", ports.kafka);
     lab.posthorn(&[
         "register",
+        "--database-url",
+        &lab.database_url()?,
         "--restate-admin-url",
         &admin,
         "--kafka",

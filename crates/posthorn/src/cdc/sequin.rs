@@ -17,7 +17,7 @@ const DATABASE: &str = "posthorn";
 pub(super) struct Sequin {
     client: reqwest::Client,
     base: String,
-    token: String,
+    token: Option<String>,
 }
 
 impl Sequin {
@@ -57,7 +57,10 @@ impl Sequin {
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
-        let mut request = self.client.request(method.clone(), &url).bearer_auth(&self.token);
+        let mut request = self.client.request(method.clone(), &url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
         if let Some(body) = body {
             request = request.json(&body);
         }

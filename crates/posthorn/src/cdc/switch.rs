@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use relay::{positions, topics};
 use store::{CdcProducer, Store};
 
+use super::found::Found;
 use super::sequin::{Sequin, interpolated};
 use super::{Producer, SwitchArgs};
 use crate::say;
@@ -36,32 +37,21 @@ pub(super) async fn switch(args: &SwitchArgs) -> anyhow::Result<()> {
 impl Switch<'_> {
     async fn to_sequin(&self) -> anyhow::Result<()> {
         let Self { args, store, sequin, .. } = self;
+        if args.sequin_is_gone {
+            bail!("--sequin-is-gone goes with `switch relay` alone");
+        }
         let yaml = std::fs::read_to_string(&args.sequin_config)
             .with_context(|| format!("--sequin-config {}", args.sequin_config.display()))?;
         let yaml = interpolated(&yaml, |name| std::env::var(name).ok())?;
         sequin.check().await.context(
             "start Sequin first, such as: docker compose --profile sequin up --detach redis sequin",
         )?;
-        if store.cdc_producer().await? == CdcProducer::Relay {
-            say("Sequin is told to read the outbox: database, slot, functions, sink");
-            sequin.apply(&yaml).await?;
-            self.until("Sequin streams from its slot", || self.streams(&args.sequin_slot)).await?;
-            say("Restate is told to read webhook-events as well, from here on");
-            // The place is taken before the mark: what commits after the mark is read, what
-            // committed before it the relay announces.
-            self.subscribe(topics::EVENTS).await?;
-            let mark = store.wal_position().await?;
-            let confirmed = self
-                .until("the relay has announced what committed before", || async {
-                    Ok(store.slot_has_confirmed(&args.relay_slot, &mark).await?)
-                })
-                .await;
-            if let Err(error) = confirmed {
-                say("the relay does not come along: everything stays as it was");
-                actors::unsubscribe(&args.restate_admin_url, topics::EVENTS).await?;
-                sequin.remove().await?;
-                self.until("Sequin's slot is gone", || self.drops(&args.sequin_slot)).await?;
-                return Err(error);
+        let found = Found::look(args, store).await?;
+        found.fits(args)?;
+        if found.producer == CdcProducer::Relay {
+            if let Err(error) = self.let_sequin_stand(&yaml).await {
+                say("Sequin does not take over: what this switch made is taken back");
+                return Err(taken_back(error, self.take_back_sequin(&found).await));
             }
             store.set_cdc_producer(CdcProducer::Sequin).await?;
         }
@@ -72,10 +62,77 @@ impl Switch<'_> {
         Ok(())
     }
 
+    /// Until both read and the relay has announced what Sequin does not.
+    async fn let_sequin_stand(&self, yaml: &str) -> anyhow::Result<()> {
+        let Self { args, store, sequin, .. } = self;
+        say("Sequin is told to read the outbox: database, slot, functions, sink");
+        sequin.apply(yaml).await?;
+        self.until("Sequin streams from its slot", || self.streams(&args.sequin_slot)).await?;
+        say("Restate is told to read webhook-events as well, from here on");
+        // The place is taken before the mark: what commits after the mark is read, what
+        // committed before it the relay announces.
+        self.subscribe(topics::EVENTS).await?;
+        let mark = store.wal_position().await?;
+        self.until("the relay has announced what committed before", || async {
+            Ok(store.slot_has_confirmed(&args.relay_slot, &mark).await?)
+        })
+        .await
+    }
+
+    async fn take_back_sequin(&self, found: &Found) -> anyhow::Result<()> {
+        let Self { args, sequin, .. } = self;
+        if !found.reads(topics::EVENTS) {
+            actors::unsubscribe(&args.restate_admin_url, topics::EVENTS).await?;
+        }
+        if found.has_sequin_slot() {
+            say(&format!("{} was there before, and stays", args.sequin_slot));
+            return Ok(());
+        }
+        // The slot holds WAL: it goes even where Sequin does not answer any more.
+        let removed = sequin.remove().await;
+        self.until("Sequin's slot is gone", || self.drops(&args.sequin_slot)).await?;
+        removed
+    }
+
     async fn to_relay(&self) -> anyhow::Result<()> {
         let Self { args, store, sequin, .. } = self;
-        sequin.check().await.context("Sequin must answer, to be told that it is done")?;
-        if store.cdc_producer().await? == CdcProducer::Sequin {
+        if !args.sequin_is_gone {
+            sequin.check().await.context(
+                "Sequin must answer, to be told that it is done; where it is dead for good: \
+                 --sequin-is-gone",
+            )?;
+        }
+        let found = Found::look(args, store).await?;
+        found.fits(args)?;
+        if let Err(error) = self.let_the_relay_stand(&found).await {
+            let error = error.context(
+                "is it running? such as: docker compose --profile relay up --detach relay",
+            );
+            // It announced before: there is nothing to go back to.
+            if found.producer == CdcProducer::Relay {
+                return Err(error);
+            }
+            say("the relay does not stand: what this switch made is taken back");
+            return Err(taken_back(error, self.take_back_the_relay(&found).await));
+        }
+        if args.sequin_is_gone {
+            say("Sequin is not asked; its slot is dropped");
+        } else {
+            say("Sequin is told to end its sink and its database, and its slot is dropped");
+            sequin.remove().await?;
+        }
+        self.until("Sequin's slot is gone", || self.drops(&args.sequin_slot))
+            .await
+            .context("stop it, such as: docker compose stop sequin; then type this again")?;
+        self.leave(topics::EVENTS).await?;
+        say("Our relay announces.");
+        Ok(())
+    }
+
+    /// Until the relay streams and owes nothing.
+    async fn let_the_relay_stand(&self, found: &Found) -> anyhow::Result<()> {
+        let Self { args, store, .. } = self;
+        if found.producer == CdcProducer::Sequin {
             say("Restate is told to read webhook-wakes as well");
             self.subscribe(topics::WAKES).await?;
             // Sequin announced what finished meanwhile: what waits is announced again, no more.
@@ -83,26 +140,21 @@ impl Switch<'_> {
             store.set_cdc_producer(CdcProducer::Relay).await?;
         }
         say("the relay makes its slot, and announces again what waits");
-        let stands = self.until("the relay streams from its slot", || async {
+        self.until("the relay streams from its slot", || async {
             let owes = store.relay_progress(&args.relay_slot).await?.owed.is_some();
             Ok(!owes && self.streams(&args.relay_slot).await?)
-        });
-        if let Err(error) = stands.await {
-            say("the relay does not stand: Sequin goes on");
-            store.set_cdc_producer(CdcProducer::Sequin).await?;
+        })
+        .await
+    }
+
+    async fn take_back_the_relay(&self, found: &Found) -> anyhow::Result<()> {
+        self.store.set_cdc_producer(CdcProducer::Sequin).await?;
+        if !found.has_relay_slot() {
             self.let_go_of_the_relays_slot().await?;
-            actors::unsubscribe(&args.restate_admin_url, topics::WAKES).await?;
-            return Err(error.context(
-                "is it running? such as: docker compose --profile relay up --detach relay",
-            ));
         }
-        say("Sequin is told to end its sink and its database, and its slot is dropped");
-        sequin.remove().await?;
-        self.until("Sequin's slot is gone", || self.drops(&args.sequin_slot))
-            .await
-            .context("stop it, such as: docker compose stop sequin; then type this again")?;
-        self.leave(topics::EVENTS).await?;
-        say("Our relay announces.");
+        if !found.reads(topics::WAKES) {
+            actors::unsubscribe(&self.args.restate_admin_url, topics::WAKES).await?;
+        }
         Ok(())
     }
 
@@ -160,6 +212,17 @@ impl Switch<'_> {
             tokio::time::sleep(POLL).await;
         }
         Ok(())
+    }
+}
+
+/// Why the switch failed, and whether everything is as it was.
+fn taken_back(error: anyhow::Error, taken_back: anyhow::Result<()>) -> anyhow::Error {
+    match taken_back {
+        Ok(()) => error.context("everything is as it was"),
+        Err(second) => error.context(format!(
+            "it could not all be taken back ({second:#}); see `select * from \
+             pg_replication_slots`, then type this again"
+        )),
     }
 }
 

@@ -1,0 +1,135 @@
+//! `posthorn cdc switch` where the installation began behind Sequin, and where Sequin does not stand.
+//!
+//! What stands for Sequin is the server of `cdc_switch`.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use posthorn_tests::{Lab, Receiver};
+use sqlx::{Connection, Executor, PgConnection};
+
+use crate::cdc_switch::{Installation, Shared, lock, sequin_beside};
+use crate::merchant;
+
+const SOON: Duration = Duration::from_secs(30);
+
+type Stands = (Vec<String>, Vec<String>);
+
+fn stands(slot: &str, topic: &str) -> Stands {
+    (vec![slot.to_owned()], vec![format!("kafka://posthorn/{topic}")])
+}
+
+/// Subscribed to Sequin's topic alone, Sequin's slot alone, and our relay never took part.
+async fn begin_behind_sequin(installation: &Installation, sequin: &Shared) -> anyhow::Result<()> {
+    let streams = "select count(*) from pg_replication_slots where slot_name = $1 and active";
+    // While nobody is noted: it is our relay's code, which would stand by.
+    lock(sequin).start()?;
+    posthorn_tests::until("the fake streams", SOON, async || {
+        let mut db = PgConnection::connect(&installation.lab.database_url()?).await?;
+        let count: i64 = sqlx::query_scalar(streams).bind("sequin_slot").fetch_one(&mut db).await?;
+        ensure!(count == 1, "not yet");
+        Ok(())
+    })
+    .await?;
+    let admin = format!("http://127.0.0.1:{}", installation.lab.ports()?.restate_admin);
+    let restate = posthorn_tests::Api::new(&admin)?;
+    let known = restate.get("/subscriptions").await?;
+    for subscription in known["subscriptions"].as_array().context("subscriptions")? {
+        let id = subscription["id"].as_str().context("no id")?;
+        restate.send("DELETE", &format!("/subscriptions/{id}"), &[], "").await?;
+    }
+    register_and_let_the_relay_go(installation).await
+}
+
+async fn register_and_let_the_relay_go(installation: &Installation) -> anyhow::Result<()> {
+    installation.register_behind_sequin()?;
+    let mut db = PgConnection::connect(&installation.lab.database_url()?).await?;
+    // It reads who announces when a session begins.
+    db.execute(
+        "select pg_terminate_backend(active_pid) from pg_replication_slots
+         where slot_name = 'posthorn_relay'",
+    )
+    .await?;
+    posthorn_tests::until("the relay stands by", SOON, async || {
+        let mut db = PgConnection::connect(&installation.lab.database_url()?).await?;
+        db.execute("select pg_drop_replication_slot('posthorn_relay')").await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_that_began_behind_sequin_is_known_as_one_and_moves_to_the_relay()
+-> anyhow::Result<()> {
+    let lab = Lab::start().await?;
+    let (shared, url) = sequin_beside(&lab).await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant("began");
+    api.merchant(&merchant, receiver.url()).await?;
+    let installation = Installation { lab, url };
+    begin_behind_sequin(&installation, &shared).await?;
+    let behind_sequin = stands("sequin_slot", "webhook-events");
+    ensure!(installation.stands().await? == behind_sequin);
+    let mut db = PgConnection::connect(&installation.lab.database_url()?).await?;
+
+    // Nobody noted who announces, so the relay comes back beside Sequin: nothing is touched.
+    db.execute("delete from cdc_producer").await?;
+    let began = "select count(*) from pg_replication_slots where active";
+    posthorn_tests::until("two announce", SOON, async || {
+        let mut db = PgConnection::connect(&installation.lab.database_url()?).await?;
+        let count: i64 = sqlx::query_scalar(began).fetch_one(&mut db).await?;
+        ensure!(count == 2, "not yet");
+        Ok(())
+    })
+    .await?;
+    let found = installation.stands().await?;
+    for words in [&["relay"][..], &["sequin", "--relay-slot", "no_such_slot"]] {
+        let (is_done, said) = installation.typed(words).await?;
+        let is_helpful = said.contains("register --topic webhook-events");
+        ensure!(!is_done && is_helpful, "{words:?}: {said}");
+        ensure!(installation.stands().await? == found, "{words:?}: {said}");
+    }
+    ensure!(lock(&shared).asked.is_empty(), "Sequin was told something");
+
+    register_and_let_the_relay_go(&installation).await?;
+    let said = installation.switch("relay").await?;
+    let found = installation.stands().await?;
+    ensure!(found == stands("posthorn_relay", "webhook-wakes"), "{found:?}\n{said}");
+    api.payment(&merchant, 1).await?;
+    receiver.wait_for(1, SOON).await.with_context(|| said)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequin_that_never_streams_is_taken_back_and_a_dead_one_can_be_left() -> anyhow::Result<()>
+{
+    let lab = Lab::start().await?;
+    let (shared, url) = sequin_beside(&lab).await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant("mute");
+    api.merchant(&merchant, receiver.url()).await?;
+    let mut installation = Installation { lab, url };
+    let behind_relay = stands("posthorn_relay", "webhook-wakes");
+
+    lock(&shared).is_mute = true;
+    let (is_done, said) = installation.typed(&["sequin", "--step-seconds", "2"]).await?;
+    ensure!(!is_done && said.contains("everything is as it was"), "{said}");
+    ensure!(installation.stands().await? == behind_relay, "{said}");
+    let asked = lock(&shared).asked.clone();
+    ensure!(asked.ends_with(&["delete webhook-events", "delete posthorn"].map(String::from)));
+    api.payment(&merchant, 1).await?;
+    receiver.wait_for(1, SOON).await?;
+
+    lock(&shared).is_mute = false;
+    installation.switch("sequin").await?;
+    lock(&shared).stop();
+    installation.url = "http://127.0.0.1:9".to_owned();
+    api.payment(&merchant, 2).await?;
+    let (is_done, said) = installation.typed(&["relay"]).await?;
+    ensure!(!is_done && said.contains("--sequin-is-gone"), "{said}");
+    let (is_done, said) = installation.typed(&["relay", "--sequin-is-gone"]).await?;
+    ensure!(is_done, "{said}");
+    ensure!(installation.stands().await? == behind_relay, "{said}");
+    receiver.wait_for(2, SOON).await.with_context(|| said)?;
+    Ok(())
+}
