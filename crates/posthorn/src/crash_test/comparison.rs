@@ -29,6 +29,8 @@ const LATE_DUPLICATES: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at how far the load is.
 const POLL: Duration = Duration::from_millis(1);
+/// The first delivery after the kill is late when it takes longer than this.
+const FIRST_DELIVERY_MAX_SECONDS: f64 = 10.0;
 /// Rows of a few payments are read.
 const CONNECTIONS: u32 = 1;
 
@@ -57,6 +59,8 @@ pub(super) struct Comparison {
     pub(super) posthorn: Tally,
     /// What must not have happened to Posthorn, a sentence each.
     pub(super) complaints: Vec<String>,
+    /// What should not have happened to Posthorn and loses nothing: said, no failure.
+    pub(super) remarks: Vec<String>,
     /// Where the payments stand that Posthorn lost.
     pub(super) rows: String,
 }
@@ -181,12 +185,14 @@ pub(super) async fn compare(
     let (old_made, old_verdict) = old.verdict(&receiver).await?;
     let (made, verdict) = posthorn.verdict(&receiver).await?;
     let store = Store::new(&database_url, "posthorn-crash-test", CONNECTIONS)?;
+    let tally = posthorn.tally(&made, &verdict);
     Ok(Comparison {
         killed: victim,
         seed,
         killed_after,
         old: old.tally(&old_made, &old_verdict),
-        posthorn: posthorn.tally(&made, &verdict),
+        remarks: lateness(tally.first_delivery_seconds).into_iter().collect(),
+        posthorn: tally,
         rows: rows::of(&store, &verdict.lost).await?,
         complaints: complaints(args, &verdict),
     })
@@ -203,6 +209,18 @@ fn complaints(args: &CrashTestArgs, verdict: &Verdict) -> Vec<String> {
         ));
     }
     complaints
+}
+
+/// A sentence when the first delivery after the kill came late, or never.
+fn lateness(first_delivery_seconds: Option<f64>) -> Option<String> {
+    let max = FIRST_DELIVERY_MAX_SECONDS;
+    match first_delivery_seconds {
+        Some(seconds) if seconds <= max => None,
+        Some(seconds) => Some(format!(
+            "the first delivery came {seconds:.2} s after the kill, and should within {max} s"
+        )),
+        None => Some("nothing that was made after the kill was delivered".to_owned()),
+    }
 }
 
 async fn start_old(dir: &Path, receiver: &Receiver, database_url: &str) -> anyhow::Result<OldSide> {
@@ -259,7 +277,7 @@ async fn drain(
 impl Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.rows)?;
-        for complaint in &self.complaints {
+        for complaint in self.complaints.iter().chain(&self.remarks) {
             writeln!(f, "\nPosthorn: {complaint}")?;
         }
         writeln!(
@@ -304,4 +322,17 @@ impl Tally {
 
 fn in_seconds(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds:.2} s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lateness;
+
+    #[test]
+    fn a_first_delivery_that_is_late_or_never_comes_is_said() {
+        assert_eq!(lateness(Some(10.0)), None);
+        let late = lateness(Some(67.04)).expect("late");
+        assert!(late.contains("67.04 s after the kill"), "{late}");
+        assert!(lateness(None).is_some_and(|said| said.contains("nothing")));
+    }
 }

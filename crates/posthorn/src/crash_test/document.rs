@@ -33,7 +33,8 @@ pub(super) fn of(args: &CrashTestArgs, comparisons: &[Comparison]) -> String {
         }
     }
     text.push_str(&method(args, comparisons));
-    for complaint in comparisons.iter().flat_map(|comparison| &comparison.complaints) {
+    let said = |it: &Comparison| [it.complaints.clone(), it.remarks.clone()].concat();
+    for complaint in comparisons.iter().flat_map(said) {
         let _ = writeln!(text, "\n**Posthorn: {complaint}**");
     }
     text
