@@ -44,7 +44,7 @@ impl Switch<'_> {
             .with_context(|| format!("--sequin-config {}", args.sequin_config.display()))?;
         let yaml = interpolated(&yaml, |name| std::env::var(name).ok())?;
         sequin.check().await.context(
-            "start Sequin first, such as: docker compose --profile sequin up --detach redis sequin",
+            "start Sequin first, such as: docker compose --profile sequin up --detach --no-deps redis sequin",
         )?;
         let found = Found::look(args, store).await?;
         found.fits(args)?;
@@ -58,7 +58,7 @@ impl Switch<'_> {
         say("the relay stands by, and its slot is dropped");
         self.let_go_of_the_relays_slot().await?;
         self.leave(topics::WAKES).await?;
-        say("Sequin announces.");
+        say("Sequin announces. In containers, set COMPOSE_PROFILES=sequin in .env now.");
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl Switch<'_> {
         found.fits(args)?;
         if let Err(error) = self.let_the_relay_stand(&found).await {
             let error = error.context(
-                "is it running? such as: docker compose --profile relay up --detach relay",
+                "is it running? such as: docker compose --profile relay up --detach --no-deps relay",
             );
             // It announced before: there is nothing to go back to.
             if found.producer == CdcProducer::Relay {
@@ -125,7 +125,7 @@ impl Switch<'_> {
             .await
             .context("stop it, such as: docker compose stop sequin; then type this again")?;
         self.leave(topics::EVENTS).await?;
-        say("Our relay announces.");
+        say("Our relay announces. In containers, set COMPOSE_PROFILES=relay in .env now.");
         Ok(())
     }
 
