@@ -78,7 +78,7 @@ impl Registration {
         if config.topic == self.behind_sequin.topic {
             self.progress.line(
                 "register",
-                "Sequin announces, as `posthorn cdc switch sequin` had it: until it runs, the sweeper \
+                "Sequin announces, as `posthorn cdc switch` or `posthorn register` had it: until it runs, the sweeper \
                  alone wakes; `posthorn cdc switch relay` brings our relay back",
             );
         }
