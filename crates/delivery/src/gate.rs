@@ -2,12 +2,12 @@
 //!
 //! All wait in line (first come, first served), with one exception: a quarter of the places is
 //! kept for endpoints whose last attempt was prompt, or that were not tried here yet and are well by
-//! what the endpoint's state says. However many endpoints hang, each for its
-//! whole timeout, those that answer still pass: a prompt attempt gives its place back in
-//! milliseconds, so the kept quarter alone carries thousands a second. An attempt that outlives
-//! what is prompt takes the privilege from its endpoint at once and gives its kept place back: it
-//! goes on in a common place that is free, or in one of as many again that are for nothing else.
-//! The endpoint gets the privilege back with its first prompt attempt.
+//! what their state says. However many endpoints hang, each for its whole timeout, those that answer
+//! still pass: a prompt attempt gives its place back in milliseconds, so the kept quarter alone
+//! carries thousands a second. An attempt that outlives what is prompt takes the privilege from its
+//! endpoint at once and gives its kept place back: it goes on in a common place that is free, or in
+//! one of as many again that are for nothing else. The endpoint gets the privilege back with its
+//! first prompt attempt.
 
 use std::collections::HashMap;
 use std::future::Future;
