@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use domain::Fault;
 use observability::metrics::{Figure, Figures, figure};
 use serde_json::{Value, json};
 use store::{Backlog, Standings, Store, StoreError};
@@ -21,15 +22,6 @@ const PAUSE_FACTOR: u32 = 20;
 const STATUSES: [&str; 5] =
     ["active", "paused", "disabled_gone", "disabled_unwell", "disabled_operator"];
 const BREAKERS: [&str; 3] = ["closed", "open", "half_open"];
-const FAULTS: [&str; 7] = [
-    "blocked",
-    "secret",
-    "payload_unavailable",
-    "payload_missing",
-    "payload_too_large",
-    "payload_invalid",
-    "busy",
-];
 const INVOCATIONS: [&str; 6] =
     ["pending", "scheduled", "ready", "running", "suspended", "backing-off"];
 
@@ -98,18 +90,23 @@ fn backlog(backlog: &Backlog) -> Vec<Figure> {
 fn standings(standings: &[Standings]) -> Vec<Figure> {
     let mut statuses: BTreeMap<&str, i64> = STATUSES.map(|status| (status, 0)).into();
     let mut breakers: BTreeMap<&str, i64> = BREAKERS.map(|state| (state, 0)).into();
-    let mut faults: BTreeMap<&str, i64> = FAULTS.map(|fault| (fault, 0)).into();
+    let mut faults: BTreeMap<&str, i64> = Fault::ALL.map(|fault| (fault.code(), 0)).into();
     for kind in standings {
         *statuses.entry(&kind.status).or_default() += kind.count;
         *breakers.entry(&kind.breaker).or_default() += kind.count;
         if !kind.fault.is_empty() {
-            *faults.entry(&kind.fault).or_default() += kind.count;
+            *faults.entry(fault_code(&kind.fault)).or_default() += kind.count;
         }
     }
     let statuses = statuses.iter().map(|(status, count)| figure::endpoints(status, float(*count)));
     let breakers = breakers.iter().map(|(state, count)| figure::breakers(state, float(*count)));
     let faults = faults.iter().map(|(fault, count)| figure::endpoints_stuck(fault, float(*count)));
     statuses.chain(breakers).chain(faults).collect()
+}
+
+/// A state keeps a fault by its name in the journal, a delivery by its code: both are told by it.
+fn fault_code(kept: &str) -> &str {
+    serde_json::from_value::<Fault>(kept.to_owned().into()).map_or(kept, |fault| fault.code())
 }
 
 async fn of_restate(admin: &Http) -> Result<Vec<Figure>, RestateError> {

@@ -22,7 +22,7 @@ impl Alert {
 }
 
 impl Watch for Alert {
-    fn came(&self, read: Result<usize, &io::Error>) {
+    fn came(&mut self, read: Result<&[u8], &io::Error>) {
         if let Err(error) = read
             && let Some(rustls::Error::AlertReceived(alert)) =
                 error.get_ref().and_then(|inner| inner.downcast_ref())

@@ -108,6 +108,8 @@ codes! {
     DnsFailed = "dns_failed",
     /// The name servers did not answer in time.
     DnsTimeout = "dns_timeout",
+    /// Our own name servers do not answer, whatever they are asked.
+    NamesUnavailable = "names_unavailable",
     /// The connection was refused.
     ConnectRefused = "connect_refused",
     /// No route, or another failure to connect.

@@ -113,7 +113,7 @@ impl Client {
         };
         record.split.wait_us = Some(micros(asked.elapsed()));
         record.begun = Instant::now();
-        let timeout = request.timeout.min(ATTEMPT_TIMEOUT_MAX);
+        let timeout = bounded(request.timeout);
         let exchange = self.exchange(request, &url, &body, &mut record);
         let result = place.hold(tokio::time::timeout(timeout, exchange)).await;
         let attempt = match result {
@@ -239,7 +239,8 @@ impl Client {
     ) -> Result<Connection, Failure> {
         record.reused_connection = false;
         record.address = None;
-        let dialled = self.0.dialer.dial(url, &mut record.split, &mut record.address).await?;
+        let (split, address) = (&mut record.split, &mut record.address);
+        let dialled = self.0.dialer.dial(url, bounded(request.timeout), split, address).await?;
         let mut connection = Connection::open(dialled).await?;
         match send(&mut connection, url, request, body, record).await {
             Ok(()) => Ok(connection),
@@ -249,6 +250,10 @@ impl Client {
             }
         }
     }
+}
+
+fn bounded(timeout: Duration) -> Duration {
+    timeout.min(ATTEMPT_TIMEOUT_MAX)
 }
 
 /// Signs, sends, and notes the head of the answer.

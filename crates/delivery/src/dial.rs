@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 use crate::alert::Alert;
 use crate::attempt::{Code, Split};
 use crate::failure::Failure;
+use crate::heads::Heads;
 use crate::limits::{DIALLED_MAX, NEXT_ADDRESS_DELAY};
 use crate::meter::Meter;
 use crate::names::{NameError, Names};
@@ -53,11 +54,12 @@ pub(crate) struct Dialled {
 }
 
 impl Dialer {
-    /// Connects to the host of `url`; `split` gets the times also when it fails, and `address` the
-    /// one that answered.
+    /// Connects to the host of `url` for an attempt that may take `timeout`; `split` gets the times
+    /// also when it fails, and `address` the one that answered.
     pub(crate) async fn dial(
         &self,
         url: &CanonicalUrl,
+        timeout: Duration,
         split: &mut Split,
         address: &mut Option<SocketAddr>,
     ) -> Result<Dialled, Failure> {
@@ -65,7 +67,7 @@ impl Dialer {
         let addresses = match (&self.proxy, url.host()) {
             // The proxy resolves names; an address that stands in the URL is judged all the same.
             (Some(_), Host::Name(_)) => Ok(Vec::new()),
-            _ => self.addresses(url, split).instrument(guard.clone()).await,
+            _ => self.addresses(url, timeout, split).instrument(guard.clone()).await,
         };
         let addresses = addresses.inspect_err(|failure| span::failed(&guard, failure.code))?;
         drop(guard);
@@ -94,6 +96,7 @@ impl Dialer {
     async fn addresses(
         &self,
         url: &CanonicalUrl,
+        timeout: Duration,
         split: &mut Split,
     ) -> Result<Vec<SocketAddr>, Failure> {
         let mut addresses = match url.host() {
@@ -107,7 +110,7 @@ impl Dialer {
             }
             Host::Name(name) => {
                 let begun = Instant::now();
-                let answer = self.names.resolve(name).await;
+                let answer = self.names.resolve(name, timeout).await;
                 split.dns_us = Some(micros(begun.elapsed()));
                 answer.map_err(no_address)?
             }
@@ -178,7 +181,12 @@ impl Dialer {
         })?;
         let is_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP2);
         let alert = Alert::default();
-        let stream = Box::new(Watched { inner: tls, watch: alert.clone() });
+        let tls = Watched { inner: tls, watch: alert.clone() };
+        let stream: Box<dyn Stream> = if is_http2 {
+            Box::new(Watched { inner: tls, watch: Heads::of(meter.clone()) })
+        } else {
+            Box::new(tls)
+        };
         Ok(Dialled { stream, meter, alert, address: peer, is_http2 })
     }
 }
@@ -205,6 +213,10 @@ fn no_address(error: NameError) -> Failure {
         }
         NameError::Failed => (Code::DnsFailed, "The host name could not be resolved."),
         NameError::TimedOut => (Code::DnsTimeout, "The host name could not be resolved in time."),
+        NameError::Away => {
+            let sentence = "Our own name servers do not answer; no request was made.";
+            return Failure::fault(Fault::NamesUnavailable, Code::NamesUnavailable, sentence);
+        }
     };
     Failure::unwell(Unwell::Dns, code, sentence)
 }

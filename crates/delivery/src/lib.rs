@@ -19,6 +19,7 @@ mod excerpt;
 mod failure;
 mod gate;
 mod headers;
+mod heads;
 mod key_config;
 pub mod limits;
 mod message;

@@ -8,6 +8,10 @@ use std::time::Duration;
 /// Longest time to resolve a name. A resolver that needs longer is down.
 pub const DNS_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Longest time for the question whether our own name servers answer at all, which is asked when a
+/// name could not be resolved.
+pub const DNS_CONTROL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Longest time for TCP and TLS together: a packet lost twice still fits.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,6 +55,10 @@ pub const EXCERPT_BYTES_MAX: usize = 4 * 1024;
 /// Most bytes that one attempt may receive on its connection, TLS included. It ends what stays
 /// within each single bound and never stops: interim answers, empty frames, chunk extensions.
 pub const RECEIVED_BYTES_MAX: usize = 256 * 1024;
+
+/// Most heads that one answer by HTTP/2 may have: some interim ones, its own, its trailer. All that
+/// come in one rush are unpacked before the first is thrown away.
+pub const HTTP2_HEADS_MAX: usize = 6;
 
 /// Attempts in flight in all, per worker: with the bounds above at most about 600 KiB each, in
 /// practice about 20.

@@ -25,6 +25,11 @@ impl Meter {
         self.0.store(RECEIVED_BYTES_MAX, Ordering::Relaxed);
     }
 
+    /// Nothing more may be received.
+    pub(crate) fn use_up(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// Has everything been received that may be?
     pub(crate) fn is_used_up(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
@@ -39,7 +44,7 @@ impl Watch for Meter {
         }
     }
 
-    fn came(&self, read: Result<usize, &io::Error>) {
-        self.0.fetch_sub(read.unwrap_or(0), Ordering::Relaxed);
+    fn came(&mut self, read: Result<&[u8], &io::Error>) {
+        self.0.fetch_sub(read.map_or(0, <[u8]>::len), Ordering::Relaxed);
     }
 }

@@ -13,8 +13,8 @@ pub(crate) trait Watch {
         Ok(usize::MAX)
     }
 
-    /// So many bytes came in, or it ended like this.
-    fn came(&self, read: Result<usize, &io::Error>);
+    /// These bytes came in, or it ended like this.
+    fn came(&mut self, read: Result<&[u8], &io::Error>);
 }
 
 /// A stream and who watches it.
@@ -40,9 +40,8 @@ impl<T: AsyncRead + Unpin, W: Watch + Unpin> AsyncRead for Watched<T, W> {
             buf.advance(received);
             result
         };
-        let received = buf.filled().len() - before;
         if let Poll::Ready(result) = &result {
-            self.watch.came(result.as_ref().map(|()| received));
+            self.watch.came(result.as_ref().map(|()| &buf.filled()[before..]));
         }
         result
     }

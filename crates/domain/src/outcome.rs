@@ -63,6 +63,8 @@ pub enum Fault {
     Blocked,
     /// No secret of the endpoint could be opened. Of the whole endpoint.
     Secret,
+    /// Our own name servers do not answer, whatever they are asked. Of the whole endpoint.
+    NamesUnavailable,
     /// The data service could not be asked. Of the whole endpoint.
     PayloadUnavailable,
     /// The data service says that there is no such object. Of this delivery.
@@ -77,9 +79,10 @@ pub enum Fault {
 
 impl Fault {
     /// Every one of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Blocked,
         Self::Secret,
+        Self::NamesUnavailable,
         Self::PayloadUnavailable,
         Self::PayloadMissing,
         Self::PayloadTooLarge,
@@ -94,7 +97,14 @@ impl Fault {
 
     /// Does it stand in the way of every delivery of the endpoint, or of this one only?
     pub const fn is_of_the_endpoint(self) -> bool {
-        matches!(self, Self::Blocked | Self::Secret | Self::PayloadUnavailable | Self::Busy)
+        matches!(
+            self,
+            Self::Blocked
+                | Self::Secret
+                | Self::NamesUnavailable
+                | Self::PayloadUnavailable
+                | Self::Busy
+        )
     }
 
     /// Its stable code, as tables, logs and Restate's view have it.
@@ -102,6 +112,7 @@ impl Fault {
         match self {
             Self::Blocked => "blocked",
             Self::Secret => "secret_unavailable",
+            Self::NamesUnavailable => "names_unavailable",
             Self::PayloadUnavailable => "payload_unavailable",
             Self::PayloadMissing => "payload_missing",
             Self::PayloadTooLarge => "payload_too_large",

@@ -264,7 +264,8 @@ fn full(live: &[KeptSecret]) -> Refusal {
         format!(", the next one ends at {}", domain::rfc3339_micros(at))
     });
     Refusal::State(format!(
-        "{} secrets are live{when}; wait for that, or end them all at once with overlap_s 0",
+        "at most {LIVE_SECRETS_MAX} secrets of a kind may be live, and {} secrets are{when}; wait for \
+         that, or end them all at once with overlap_s 0",
         live.len()
     ))
 }

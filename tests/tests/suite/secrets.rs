@@ -88,7 +88,10 @@ async fn three_secrets_are_live_at_most_and_all_end_at_once_when_one_was_stolen(
         ensure!(is_signed_by(&webhook, secret)?);
     }
     let (status, answer) = api.send("POST", &rotate, &[], "{}").await?;
-    ensure!(status == 409 && answer.to_string().contains("3 secrets are live"), "{answer}");
+    ensure!(
+        status == 409 && answer.to_string().contains("at most 3 secrets of a kind"),
+        "{answer}"
+    );
     let last = api.post(&rotate, &json!({ "overlap_s": 0 })).await?;
     let webhook = next_webhook(&api, &receiver, &merchant).await?;
     ensure!(is_signed_by(&webhook, text(&last, "secret")?)?);

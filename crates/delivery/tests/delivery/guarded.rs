@@ -131,8 +131,19 @@ async fn a_name_server_that_is_silent_costs_no_more_than_the_attempt_has() {
     names.add(HOST, Answer::Silence);
     let client = Client::new(config(names, &[])).expect("a client");
     let attempt = client.attempt(&request(&format!("https://{HOST}/"))).await;
-    assert!(matches!(attempt.outcome, Outcome::Unwell { cause: Unwell::Timeout, .. }));
+    assert!(matches!(attempt.outcome, Outcome::Unwell { cause: Unwell::Dns, .. }));
+    assert_eq!(attempt.detail.code, Some(Code::DnsTimeout));
     assert!(attempt.duration < TIMEOUT + SLACK);
+}
+
+#[tokio::test]
+async fn name_servers_of_our_own_that_are_away_are_our_fault() {
+    let names = NameTable::default();
+    names.add(HOST, Answer::Failure(NameError::Away));
+    let client = Client::new(config(names, &[])).expect("a client");
+    let attempt = client.attempt(&request(&format!("https://{HOST}/"))).await;
+    assert_eq!(attempt.outcome, Outcome::Fault { fault: Fault::NamesUnavailable });
+    assert_eq!(attempt.detail.code, Some(Code::NamesUnavailable));
 }
 
 #[tokio::test]

@@ -221,8 +221,14 @@ impl Talk {
 
     /// Reads only the first bytes of whatever comes.
     pub(crate) async fn read_some(&mut self, length: usize) {
+        let _ = self.read_bytes(length).await;
+    }
+
+    /// Reads so many bytes; `None` when the connection ends before.
+    pub(crate) async fn read_bytes(&mut self, length: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; length];
-        let _ = self.wire.read_exact(&mut bytes).await;
+        self.wire.read_exact(&mut bytes).await.ok()?;
+        Some(bytes)
     }
 
     /// False when the other side does not take it any more.

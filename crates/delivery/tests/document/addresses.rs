@@ -118,7 +118,8 @@ pub(crate) async fn names() -> String {
     cases.push(("no such name".to_owned(), Answer::Failure(NameError::NotFound)));
     cases.push(("a failure".to_owned(), Answer::Failure(NameError::Failed)));
     cases.push(("no address".to_owned(), Answer::Addresses(Vec::new())));
-    cases.push(("nothing at all".to_owned(), Answer::Silence));
+    cases.push(("nothing about this name".to_owned(), Answer::Silence));
+    cases.push(("nothing at all".to_owned(), Answer::Failure(NameError::Away)));
     for (what, answer) in cases {
         let names = NameTable::default();
         names.add(HOST, answer);

@@ -5,7 +5,7 @@ use posthorn_delivery::Request;
 use crate::field::{Case, Field};
 use crate::receiver::{OK, Receiver, Script, Talk, answer_all, script};
 use crate::setup::{TIMEOUT, client, request};
-use crate::{answers_of_all_kinds, crowd, handshakes};
+use crate::{answers_of_all_kinds, crowd, handshakes, http2};
 
 /// A receiver, and what of the attempt is not as it always is.
 pub(crate) struct Hostile {
@@ -229,6 +229,7 @@ pub(crate) fn receivers() -> String {
             good_ones_before: hostile.good_ones_before,
         });
     }
+    http2::receivers(&mut field);
     crowd::receivers(&mut field);
     field.into_table()
 }

@@ -14,6 +14,7 @@ mod crowd;
 mod field;
 mod handshakes;
 mod hostile;
+mod http2;
 mod memory;
 mod own_headers;
 #[path = "../delivery/receiver.rs"]

@@ -89,6 +89,7 @@ every!(CAUSES, cause_name(Unwell):
 every!(FAULTS, fault_name(Fault):
     Fault::Blocked => "address blocked",
     Fault::Secret => "secret",
+    Fault::NamesUnavailable => "names unavailable",
     Fault::PayloadUnavailable => "payload unavailable",
     Fault::PayloadMissing => "payload missing",
     Fault::PayloadTooLarge => "payload too large",
