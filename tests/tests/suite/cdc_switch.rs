@@ -156,10 +156,18 @@ impl Installation {
 
     /// Whether the switch was made, and what was said.
     pub(crate) async fn typed(&self, words: &[&str]) -> anyhow::Result<(bool, String)> {
+        let output = self.command(words)?.output().await?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        Ok((output.status.success(), format!("{text}{said}")))
+    }
+
+    pub(crate) fn command(&self, words: &[&str]) -> anyhow::Result<tokio::process::Command> {
         let ports = self.lab.ports()?;
         let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../compose/sequin/sequin.yaml");
         let at = |port: u16| format!("http://127.0.0.1:{port}");
-        let output = tokio::process::Command::new(binary()?)
+        let mut command = tokio::process::Command::new(binary()?);
+        command
             .args(["cdc", "switch", "--sequin-url", &self.url, "--sequin-token", TOKEN])
             .args(words)
             .args(["--sequin-config", config, "--kafka", &format!("127.0.0.1:{}", ports.kafka)])
@@ -171,12 +179,8 @@ impl Installation {
             .envs(
                 ["ADMIN_PASSWORD", "API_TOKEN", "SOURCE_PASSWORD"]
                     .map(|n| (format!("SEQUIN_{n}"), "x")),
-            )
-            .output()
-            .await?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let said = String::from_utf8_lossy(&output.stderr);
-        Ok((output.status.success(), format!("{text}{said}")))
+            );
+        Ok(command)
     }
 
     /// Registers Sequin's topic, as the profile `sequin` of compose does.

@@ -9,6 +9,7 @@ mod bounds;
 mod burst;
 mod canary;
 mod cdc_begun;
+mod cdc_interrupted;
 mod cdc_switch;
 mod changes;
 mod collector;
