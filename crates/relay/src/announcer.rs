@@ -4,16 +4,21 @@
 //! Records come in, numbered; the transactions whose rows are announced go out. On `webhook-wakes`
 //! one record stands for many deliveries: its acknowledgement counts for all of them. What must
 //! never happen: a delivery that counts as announced while one of its two records is not
-//! acknowledged; more deliveries in flight than memory is meant for.
+//! acknowledged, or has one before it that stands for it; more deliveries in flight than memory is
+//! meant for.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use domain::DeliveryId;
+use domain::{DeliveryId, EndpointId};
+use futures::future::BoxFuture;
 use observability::{metrics, spans};
 use rdkafka::error::KafkaError;
+use store::StoreError;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tracing::Span;
+use uuid::Uuid;
 
 use crate::announced::Announced;
 use crate::error::Error;
@@ -21,15 +26,28 @@ use crate::merge::{Merge, WINDOW, Wake};
 use crate::publisher::{Acknowledgement, Publisher};
 use crate::record::Record;
 use crate::topics;
+use crate::unlooked::{Unlooked, Verdict};
 
 /// Deliveries in flight, beyond which nothing more is read: some 10 MB, and a fifth of a second
 /// of Kafka's work.
 const IN_FLIGHT_MAX: usize = 10_000;
 /// Acknowledgements taken in one go.
 const ACKNOWLEDGEMENTS_MAX: usize = 1024;
+/// Shortest time between two questions whether somebody looked.
+const ASK_EVERY: Duration = Duration::from_millis(50);
 /// Without an acknowledgement for so long, both sides are dropped: a PostgreSQL that is asked to
 /// stop waits for this relay's confirmations, and those wait for Kafka.
 const STALL: Duration = Duration::from_secs(5);
+
+/// Asks for endpoints' fences; see [`store::Store::fences`].
+pub(crate) type Fences =
+    Box<dyn Fn(Vec<EndpointId>) -> BoxFuture<'static, Result<Fenced, StoreError>> + Send + Sync>;
+type Fenced = Vec<(EndpointId, Option<Uuid>)>;
+
+struct Question {
+    asked: Vec<EndpointId>,
+    answer: JoinHandle<Result<Fenced, StoreError>>,
+}
 
 #[derive(Debug)]
 struct InFlight {
@@ -49,10 +67,14 @@ pub(crate) struct Announcer {
     taken: Vec<Acknowledgement>,
     announced: Announced,
     merge: Merge<Record>,
+    unlooked: Unlooked<Record>,
+    fences: Fences,
+    question: Option<Question>,
+    may_ask_at: Instant,
     next_number: u64,
     in_flight: HashMap<u64, InFlight>,
-    // Number of a wake → the deliveries it stands for.
-    wakes: HashMap<u64, Vec<u64>>,
+    // Number of a wake → whose it is, and the deliveries it stands for.
+    wakes: HashMap<u64, (EndpointId, Vec<u64>)>,
     // Records that Kafka has and has not acknowledged; when it last did, or they began.
     unacknowledged: usize,
     heard_at: Instant,
@@ -63,6 +85,7 @@ impl Announcer {
         publisher: Publisher,
         acknowledgements: UnboundedReceiver<Acknowledgement>,
         announced: Announced,
+        fences: Fences,
     ) -> Self {
         Self {
             publisher,
@@ -70,6 +93,10 @@ impl Announcer {
             taken: Vec::new(),
             announced,
             merge: Merge::new(WINDOW),
+            unlooked: Unlooked::new(),
+            fences,
+            question: None,
+            may_ask_at: Instant::now(),
             next_number: 0,
             in_flight: HashMap::new(),
             wakes: HashMap::new(),
@@ -112,7 +139,7 @@ impl Announcer {
         );
         metrics::relay().in_flight(self.in_flight.len());
         match self.merge.announce(record.endpoint, number, record, now) {
-            Some(wake) => self.wake(wake),
+            Some(wake) => self.offer(wake),
             None => Ok(()),
         }
     }
@@ -123,6 +150,7 @@ impl Announcer {
         loop {
             let stalls_at = self.heard_at + STALL;
             let wakes_at = self.merge.next_end();
+            let asks = self.question.is_none() && self.unlooked.has_a_question();
             tokio::select! {
                 biased;
                 taken = self.acknowledgements.recv_many(&mut self.taken, ACKNOWLEDGEMENTS_MAX) => {
@@ -138,6 +166,13 @@ impl Announcer {
                 () = sleep_until(wakes_at.unwrap_or(stalls_at)), if wakes_at.is_some() => {
                     self.close_windows(Instant::now())?;
                 }
+                () = sleep_until(self.may_ask_at), if asks => self.ask(),
+                fences = answer(&mut self.question) => {
+                    let settled = self.answered(fences)?;
+                    if !settled.is_empty() || self.is_idle() {
+                        return Ok(settled);
+                    }
+                }
                 () = sleep_until(stalls_at), if self.unacknowledged > 0 => {
                     return Err(Error::KafkaStalled { limit: STALL });
                 }
@@ -146,7 +181,42 @@ impl Announcer {
     }
 
     fn close_windows(&mut self, now: Instant) -> Result<(), Error> {
-        self.merge.close_ended(now).into_iter().try_for_each(|wake| self.wake(wake))
+        self.merge.close_ended(now).into_iter().try_for_each(|wake| self.offer(wake))
+    }
+
+    fn offer(&mut self, wake: Wake<Record>) -> Result<(), Error> {
+        self.unlooked.offer(wake).map_or(Ok(()), |wake| self.wake(wake))
+    }
+
+    fn ask(&mut self) {
+        self.may_ask_at = Instant::now() + ASK_EVERY;
+        let asked = self.unlooked.ask();
+        let answer = tokio::spawn((self.fences)(asked.clone()));
+        self.question = Some(Question { asked, answer });
+    }
+
+    /// Sends what is to be sent after all; the transactions of what is stood for.
+    fn answered(&mut self, fences: Option<HashMap<EndpointId, Uuid>>) -> Result<Vec<u64>, Error> {
+        let mut settled = Vec::new();
+        let Some(Question { asked, .. }) = self.question.take() else { return Ok(settled) };
+        let Some(fences) = fences else {
+            self.unlooked.unanswered(&asked);
+            return Ok(settled);
+        };
+        for endpoint in asked {
+            match self.unlooked.answered(endpoint, fences.get(&endpoint).copied()) {
+                Some(Verdict::Send(wake)) => self.wake(wake)?,
+                Some(Verdict::StoodFor(numbers)) => {
+                    metrics::relay().stood_for(numbers.len());
+                    for number in numbers {
+                        self.settle_one(number, |delivery| delivery.on_wakes = true, &mut settled);
+                    }
+                }
+                None => {}
+            }
+        }
+        metrics::relay().in_flight(self.in_flight.len());
+        Ok(settled)
     }
 
     fn wake(&mut self, wake: Wake<Record>) -> Result<(), Error> {
@@ -154,7 +224,7 @@ impl Announcer {
         self.next_number += 1;
         self.send(topics::WAKES, &wake.record, wakes_tag(number)?)?;
         metrics::relay().wake_sent();
-        self.wakes.insert(number, wake.stands_for);
+        self.wakes.insert(number, (wake.endpoint, wake.stands_for));
         Ok(())
     }
 
@@ -177,7 +247,9 @@ impl Announcer {
             if tag & 1 == 0 {
                 self.settle_one(number, |delivery| delivery.on_events = true, &mut settled);
             } else {
-                for number in self.wakes.remove(&number).unwrap_or_default() {
+                let Some((endpoint, stands_for)) = self.wakes.remove(&number) else { continue };
+                self.unlooked.acknowledged(endpoint);
+                for number in stands_for {
                     self.settle_one(number, |delivery| delivery.on_wakes = true, &mut settled);
                 }
             }
@@ -202,6 +274,24 @@ impl Announcer {
             settled.extend(delivery.transaction);
             self.in_flight.remove(&number);
         }
+    }
+}
+
+/// The answer to the question that is asked; none when there was none to be had. Without a question it
+/// never comes. May be dropped while it waits.
+async fn answer(question: &mut Option<Question>) -> Option<HashMap<EndpointId, Uuid>> {
+    match question {
+        Some(question) => match (&mut question.answer).await {
+            Ok(Ok(fences)) => {
+                Some(fences.into_iter().filter_map(|(key, fence)| Some((key, fence?))).collect())
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "whether somebody looked is not to be had");
+                None
+            }
+            Err(_) => None,
+        },
+        None => std::future::pending().await,
     }
 }
 

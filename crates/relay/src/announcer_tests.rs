@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use domain::{DeliveryId, EndpointId};
+use futures::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use crate::announced::Announced;
 use crate::announcer::Announcer;
 use crate::error::Error;
+use crate::merge::WINDOW;
 use crate::publisher::{Connected, Publisher};
 use crate::record::Record;
 use crate::topics::{EVENTS, WAKES};
@@ -33,9 +35,22 @@ fn cluster() -> MockCluster<'static, DefaultProducerContext> {
 }
 
 async fn announcer(brokers: &str) -> Announcer {
+    announcer_that_asks(brokers, |endpoint| Some((endpoint, Some(Uuid::now_v7())))).await
+}
+
+/// With a database that answers so.
+async fn announcer_that_asks(
+    brokers: &str,
+    fence: impl Fn(EndpointId) -> Option<(EndpointId, Option<Uuid>)> + Send + Sync + 'static,
+) -> Announcer {
     let Connected { publisher, acknowledgements, .. } =
         Publisher::connect(brokers).await.expect("connects");
-    Announcer::new(publisher, acknowledgements, Announced::default())
+    let fences = Box::new(move |endpoints: Vec<EndpointId>| {
+        let fences = endpoints.into_iter().filter_map(&fence).collect();
+        let answer: BoxFuture<'static, _> = Box::pin(std::future::ready(Ok(fences)));
+        answer
+    });
+    Announcer::new(publisher, acknowledgements, Announced::default(), fences)
 }
 
 fn record(delivery: u64, endpoint: u64) -> Record {
@@ -176,4 +191,45 @@ async fn what_kafka_does_not_acknowledge_in_time_ends_the_session() {
     announcer.announce(record(1, 1), Some(1), None).expect("sent");
     let error = announcer.announced().await.expect_err("gives up");
     assert!(matches!(error, Error::KafkaStalled { .. }), "{error}");
+}
+
+/// Announces as many, one after the other, each in a window of its own.
+async fn announce_slowly(announcer: &mut Announcer, deliveries: u64) -> Vec<u64> {
+    let mut settled = Vec::new();
+    for delivery in 0..deliveries {
+        announcer.announce(record(delivery, 1), Some(delivery), None).expect("sent");
+        settled.extend(drain(announcer).await);
+        tokio::time::sleep(WINDOW).await;
+    }
+    settled
+}
+
+#[tokio::test]
+async fn while_nobody_looks_a_handful_of_wakes_stands_for_everything_that_is_announced() {
+    let cluster = cluster();
+    let brokers = cluster.bootstrap_servers();
+    let same = Uuid::from_u128(1);
+    let mut announcer =
+        announcer_that_asks(&brokers, move |endpoint| Some((endpoint, Some(same)))).await;
+    let settled = announce_slowly(&mut announcer, 40).await;
+    assert_eq!(settled, (0..40).collect::<Vec<_>>(), "all count as announced, in order");
+    let count = |topic| read(&brokers, topic).values().map(Vec::len).sum::<usize>();
+    assert_eq!(count(EVENTS), 40);
+    let woken = count(WAKES);
+    assert!(woken <= 6, "{woken} wakes");
+}
+
+#[tokio::test]
+async fn whom_somebody_looks_at_or_nobody_knows_gets_every_wake() {
+    let looking = |endpoint| Some((endpoint, None));
+    let unknown = |_: EndpointId| None;
+    for fence in [looking as fn(EndpointId) -> _, unknown] {
+        let cluster = cluster();
+        let brokers = cluster.bootstrap_servers();
+        let mut announcer = announcer_that_asks(&brokers, fence).await;
+        let settled = announce_slowly(&mut announcer, 20).await;
+        assert_eq!(settled, (0..20).collect::<Vec<_>>());
+        let woken: usize = read(&brokers, WAKES).values().map(Vec::len).sum();
+        assert_eq!(woken, 20);
+    }
 }

@@ -6,7 +6,7 @@
 //! looks odd, none is announced before every reader sees it, and nothing is decided here.
 //!
 //! `session` opens both sides → `stream` captures batches → `visibility` → `announcer` (`merge`,
-//! `publisher`) → `progress` says what may be confirmed. `slot` and `republish` care for the case
+//! `unlooked`, `publisher`) → `progress` says what may be confirmed. `slot` and `republish` care for the case
 //! that the slot, or Kafka's data, is gone.
 
 mod announced;
@@ -33,6 +33,7 @@ mod slot;
 mod stream;
 mod topic_ids;
 pub mod topics;
+mod unlooked;
 mod visibility;
 
 use std::time::{Duration, Instant};

@@ -28,6 +28,14 @@ pub(crate) struct Wake<R> {
     pub(crate) stands_for: Vec<u64>,
 }
 
+impl<R> Wake<R> {
+    /// One wake for both; `newer` has the record.
+    pub(crate) fn and(mut self, newer: Self) -> Self {
+        self.stands_for.extend(newer.stands_for);
+        Self { stands_for: self.stands_for, ..newer }
+    }
+}
+
 #[derive(Debug)]
 struct Waiting<R> {
     record: R,

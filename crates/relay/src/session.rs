@@ -10,7 +10,7 @@ use store::{CdcProducer, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::announced::Announced;
-use crate::announcer::Announcer;
+use crate::announcer::{Announcer, Fences};
 use crate::error::Error;
 use crate::keeper::Keeper;
 use crate::publisher::{Brokers, Connected, Publisher};
@@ -63,7 +63,13 @@ impl Sessions {
         let mut client = slot::open(self.replication.clone(), &self.store, unusable).await?;
         // Once more: whoever switches waits until the slot is gone, and stays gone.
         self.stands_by().await?;
-        let mut announcer = Announcer::new(publisher, acknowledgements, self.announced.clone());
+        let store = self.store.clone();
+        let fences: Fences = Box::new(move |endpoints| {
+            let store = store.clone();
+            Box::pin(async move { store.fences(&endpoints).await })
+        });
+        let mut announcer =
+            Announcer::new(publisher, acknowledgements, self.announced.clone(), fences);
         self.pay_what_is_owed(&mut announcer, topics).await?;
         slot::start(&mut client).await?;
         Ok((client, announcer, brokers, topics))

@@ -3,7 +3,9 @@
 //! The order of the WAL is not the order of visibility: a transaction that the WAL has as committed
 //! may still be in progress for everybody who reads. A snapshot says which are.
 
-use domain::DeliveryId;
+use domain::{DeliveryId, EndpointId};
+use sqlx::Row;
+use uuid::Uuid;
 
 use crate::{Store, StoreError};
 
@@ -31,6 +33,13 @@ impl Snapshot {
         Some(Self { xmin, xmax, in_progress })
     }
 
+    fn read(text: &str) -> Result<Self, StoreError> {
+        Self::parse(text).ok_or_else(|| StoreError::Unreadable {
+            table: "pg_current_snapshot()",
+            what: "it is not of the form xmin:xmax:xid,xid".to_owned(),
+        })
+    }
+
     /// Has the transaction `xid` ended for whoever reads with this snapshot?
     pub fn has_ended(&self, xid: u64) -> bool {
         xid < self.xmin || (xid < self.xmax && !self.in_progress.contains(&xid))
@@ -56,6 +65,36 @@ impl Snapshot {
 }
 
 impl Store {
+    /// The fences of `endpoints`, of those that there are: every look changes its endpoint's. None:
+    /// somebody changes the row just now. One snapshot, so a look that has begun and not committed is
+    /// told from none.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn fences(
+        &self,
+        endpoints: &[EndpointId],
+    ) -> Result<Vec<(EndpointId, Option<Uuid>)>, StoreError> {
+        let ids: Vec<Uuid> = endpoints.iter().map(|endpoint| endpoint.uuid()).collect();
+        let rows = sqlx::query(
+            "select endpoint_id, fence, xmax::text as changed_by, pg_current_snapshot()::text as now
+             from endpoint_runtime where endpoint_id = any($1)",
+        )
+        .bind(ids)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let now = Snapshot::read(row.try_get("now")?)?;
+                let changed_by = row.try_get::<&str, _>("changed_by")?.parse().unwrap_or(u32::MAX);
+                // 0: nobody. Who has ended and left this row as it is was rolled back.
+                let is_at_rest = changed_by == 0 || now.low_half_has_ended(changed_by);
+                let fence = is_at_rest.then(|| row.try_get("fence")).transpose()?;
+                Ok((row.try_get::<Uuid, _>("endpoint_id")?.into(), fence))
+            })
+            .collect()
+    }
+
     /// What a statement that begins now would see.
     ///
     /// # Errors
@@ -63,10 +102,7 @@ impl Store {
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let text: String =
             sqlx::query_scalar("select pg_current_snapshot()::text").fetch_one(&self.pool).await?;
-        Snapshot::parse(&text).ok_or_else(|| StoreError::Unreadable {
-            table: "pg_current_snapshot()",
-            what: "it is not of the form xmin:xmax:xid,xid".to_owned(),
-        })
+        Snapshot::read(&text)
     }
 
     /// Does a reader see this delivery's row, waiting or finished?

@@ -166,9 +166,11 @@ catalogue! {
     RELAY_CAPTURED = counter("relay", "relay_rows_captured", &[],
         "Rows of the outbox that were read from the WAL");
     RELAY_ANNOUNCED = counter("relay", "relay_deliveries_announced", &[],
-        "Deliveries that Kafka has acknowledged on both topics");
+        "Deliveries that Kafka has acknowledged on both topics: on webhook-wakes themselves, or a wake that stands for them");
     RELAY_WAKES = counter("relay", "relay_wakes_sent", &[],
         "Records on webhook-wakes: announcements of one endpoint within 25 ms are merged");
+    RELAY_STOOD_FOR = counter("relay", "relay_deliveries_stood_for", &[],
+        "Deliveries for which a wake before them stood, since nobody had looked for it yet: many mean that the workers, or Restate, are behind");
     RELAY_PARKED = counter("relay", "relay_rows_parked", &[],
         "Rows that could not be understood");
     RELAY_ANNOUNCE = seconds("relay", "commit_to_kafka", &[],

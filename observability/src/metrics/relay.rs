@@ -19,6 +19,7 @@ pub struct Relay {
     captured: Counter,
     announced: Counter,
     wakes: Counter,
+    stood_for: Counter,
     parked: Counter,
     way: Histogram,
     in_flight: Gauge<i64, AtomicI64>,
@@ -31,6 +32,7 @@ pub fn relay() -> &'static Relay {
         captured: register(&catalogue::RELAY_CAPTURED, Counter::default()),
         announced: register(&catalogue::RELAY_ANNOUNCED, Counter::default()),
         wakes: register(&catalogue::RELAY_WAKES, Counter::default()),
+        stood_for: register(&catalogue::RELAY_STOOD_FOR, Counter::default()),
         parked: register(&catalogue::RELAY_PARKED, Counter::default()),
         way: register(&catalogue::RELAY_ANNOUNCE, Histogram::new(WAY.iter().copied())),
         in_flight: register(&catalogue::RELAY_IN_FLIGHT, Gauge::default()),
@@ -58,6 +60,11 @@ impl Relay {
     /// A record went to `webhook-wakes`.
     pub fn wake_sent(&self) {
         self.wakes.inc();
+    }
+
+    /// So many deliveries needed no wake: one before stands for them.
+    pub fn stood_for(&self, count: usize) {
+        self.stood_for.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// So many deliveries wait for Kafka's acknowledgements now.

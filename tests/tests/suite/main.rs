@@ -50,6 +50,7 @@ mod turn_beside;
 mod turn_lost;
 mod up;
 mod why;
+mod workers_away;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

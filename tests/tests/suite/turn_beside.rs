@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use domain::endpoint::Ordering;
 use domain::{DeliveryId, EndpointId};
 use posthorn_tests::until;
@@ -325,5 +325,35 @@ async fn very_many_take_their_places_again_in_bounded_steps_before_the_order_is_
     .fetch_one(&mut bench.db)
     .await?;
     ensure!(most <= 500, "{most} in one transaction");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_is_under_way_is_told_from_one_that_was_not_made() -> anyhow::Result<()> {
+    let Bench { store, url, mut db, endpoint } = bench("fences", 0).await?;
+    let unknown = EndpointId::from(Uuid::now_v7());
+    let fence = async || {
+        let fences = store.fences(&[endpoint, unknown]).await?;
+        let [(found, fence)] = fences.as_slice() else { bail!("{fences:?}") };
+        ensure!(*found == endpoint);
+        Ok(*fence)
+    };
+    let first = fence().await?;
+    ensure!(first.is_some() && first == fence().await?, "nobody looked");
+    let mut beside = PgConnection::connect(&url).await?;
+    for (ends, is_changed) in [("rollback", false), ("commit", true)] {
+        sqlx::query("begin").execute(&mut beside).await?;
+        sqlx::query("update endpoint_runtime set fence = $1 where endpoint_id = $2")
+            .bind(Uuid::new_v4())
+            .bind(endpoint.uuid())
+            .execute(&mut beside)
+            .await?;
+        ensure!(fence().await?.is_none(), "it is under way");
+        sqlx::query(ends).execute(&mut beside).await?;
+        let then = fence().await?;
+        ensure!(then.is_some() && (then != first) == is_changed, "after {ends}: {then:?}");
+    }
+    sqlx::query("delete from endpoint_runtime").execute(&mut db).await?;
+    ensure!(store.fences(&[endpoint]).await?.is_empty());
     Ok(())
 }
