@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 use crate::{Api, Traces, until};
 
+/// Of a lab's folder; then the process that made it.
+const PREFIX: &str = "posthorn-lab-";
 /// A cold machine downloads and unpacks the parts first.
 const START_LIMIT: Duration = Duration::from_secs(600);
 
@@ -53,7 +55,9 @@ impl Lab {
     }
 
     async fn start_anew(variables: &[(&str, &str)], options: &[&str]) -> anyhow::Result<Self> {
-        let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
+        remove_what_ended_tests_left();
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let temporary = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         // PostgreSQL runs as another user when we are root, and must be able to get in.
         std::fs::set_permissions(temporary.path(), open_to_all())?;
         let dir = temporary.path().join("state");
@@ -228,6 +232,19 @@ impl Lab {
         let text = std::fs::read_to_string(output_file(&self.dir)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+/// A lab that tests share has nobody who drops it: the next tests remove it, once its process is gone
+/// and with it everything that it ran. What cannot be removed now is somebody else's next time.
+fn remove_what_ended_tests_left() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
+        let Some(owner) = owner.and_then(|(pid, _)| pid.parse::<u32>().ok()) else { continue };
+        if !Path::new("/proc").join(owner.to_string()).exists() {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
