@@ -50,7 +50,8 @@ pub use topic_ids::{TopicIds, topic_id};
 use crate::announced::Announced;
 use crate::session::Sessions;
 
-/// Connections to the database, beside the stream: the look at what is visible, and the keeper.
+/// Connections to the database, beside the stream: the look at what is visible, the question whether
+/// somebody looked, and the keeper.
 const CONNECTIONS_MAX: u32 = 3;
 /// First pause before a new session, doubled each time.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
