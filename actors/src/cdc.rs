@@ -10,8 +10,8 @@ use std::time::Duration;
 use store::Store;
 use uuid::Uuid;
 
+use crate::call::WakeCall;
 use crate::config::RegisterConfig;
-use crate::object::WakeCall;
 use crate::register::{
     Beside, CLUSTER, RegisterError, Registered, SINK, items, subscription, text,
 };

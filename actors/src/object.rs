@@ -10,20 +10,21 @@ use std::time::Duration;
 
 use domain::EndpointId;
 use domain::wake::{self, Arm, Next};
-use observability::metrics::WaitedFor;
 use observability::spans::Invocation;
 use restate_sdk::endpoint::Endpoint as ServiceEndpoint;
 use restate_sdk::prelude::*;
-use serde::{Deserialize, Serialize};
 use store::ParkedRecord;
 
 use crate::announcement::{self, Origin};
 use crate::awaited::{self, Arrival, Awaited};
+use crate::call::WakeCall;
+use crate::kept::Kept;
 use crate::last_look;
 use crate::persist::persist;
 use crate::report::{SliceReport, StateView, text_of};
 use crate::slice;
-use crate::timer::Timer;
+use crate::stuck::Stuck;
+use crate::timer::{self, Timer};
 use crate::told_by_restate;
 use crate::worker::Worker;
 
@@ -35,60 +36,6 @@ const TIMER: &str = "timer";
 const STATE: &str = "state";
 /// What is the matter on our side, for people, and how often in a row.
 const STUCK: &str = "stuck";
-
-/// Why a wake was sent.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(tag = "because", rename_all = "snake_case")]
-pub(crate) enum WakeCall {
-    /// A record announced a delivery, when the counter was `looks`.
-    Notified { looks: u64 },
-    /// A wake before it used up its budget.
-    Continued { looks: u64 },
-    /// The timer of this generation fired.
-    Timer { generation: u64 },
-    /// The sweeper found the endpoint left alone.
-    Swept,
-    /// An operator told the endpoint something.
-    Commanded,
-}
-
-impl WakeCall {
-    /// What deliveries have waited for when such a wake's slice number `slices`, from 0, looks.
-    const fn waited_for(self, slices: u32) -> WaitedFor {
-        match self {
-            Self::Commanded => WaitedFor::Endpoint,
-            _ if slices > 0 => WaitedFor::Line,
-            Self::Continued { .. } => WaitedFor::Line,
-            Self::Notified { .. } | Self::Timer { .. } | Self::Swept => WaitedFor::Nothing,
-        }
-    }
-
-    /// The counter that it was sent for; none: look in any case.
-    const fn sent_for(self) -> Option<u64> {
-        match self {
-            Self::Notified { looks } | Self::Continued { looks } => Some(looks),
-            Self::Timer { .. } | Self::Swept | Self::Commanded => None,
-        }
-    }
-
-    /// Why it was sent, as traces have it.
-    const fn because(self) -> &'static str {
-        match self {
-            Self::Notified { .. } => "notified",
-            Self::Continued { .. } => "continued",
-            Self::Timer { .. } => "timer",
-            Self::Swept => "swept",
-            Self::Commanded => "commanded",
-        }
-    }
-}
-
-/// What is the matter on our side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Stuck {
-    reason: String,
-    times: u32,
-}
 
 /// The object; its fields are shared by all invocations.
 pub(crate) struct EndpointObject {
@@ -142,7 +89,7 @@ impl EndpointObject {
             return wake_for_notified(&ctx).await;
         }
         ctx.object_client::<EndpointObjectClient>(ctx.key())
-            .appear(Json(Awaited::first(delivery)))
+            .appear(Kept(Some(Awaited::first(delivery))))
             .send();
         Ok(())
     }
@@ -163,8 +110,10 @@ impl EndpointObject {
     async fn appear(
         &self,
         ctx: SharedObjectContext<'_>,
-        Json(awaited): Json<Awaited>,
+        Kept(awaited): Kept<Awaited>,
     ) -> Result<(), HandlerError> {
+        // Whose row it is cannot be read: an extra look costs nothing.
+        let Some(awaited) = awaited else { return wake_for_notified(&ctx).await };
         let worker = Arc::clone(&self.worker);
         let is_visible = ctx
             .run(move || async move { Ok(awaited.is_visible(&worker).await?) })
@@ -174,7 +123,7 @@ impl EndpointObject {
             Arrival::Wake => wake_for_notified(&ctx).await,
             Arrival::Back { after, awaited } => {
                 ctx.object_client::<EndpointObjectClient>(ctx.key())
-                    .appear(Json(awaited))
+                    .appear(Kept(Some(awaited)))
                     .send_after(after);
                 Ok(())
             }
@@ -193,17 +142,23 @@ impl EndpointObject {
     async fn wake(
         &self,
         ctx: ObjectContext<'_>,
-        Json(call): Json<WakeCall>,
+        Kept(call): Kept<WakeCall>,
     ) -> Result<(), HandlerError> {
-        let looks = ctx.get::<u64>(LOOKS).await?.unwrap_or(0);
-        let mut timer = ctx.get::<Json<Timer>>(TIMER).await?.map(Json::into_inner);
-        if let WakeCall::Timer { generation } = call {
-            if timer.as_ref().is_none_or(|armed| armed.generation != generation) {
-                return Ok(());
-            }
+        let call = call.unwrap_or(WakeCall::OfAnotherForm);
+        let looks = count(ctx.get(LOOKS).await?);
+        let armed = ctx.get::<Kept<Timer>>(TIMER).await?;
+        let has_fired = match call {
+            WakeCall::Timer { generation } if timer::is_armed(armed.as_ref(), generation) => true,
+            WakeCall::Timer { .. } => return Ok(()),
+            _ => false,
+        };
+        if has_fired {
             ctx.clear(TIMER);
-            timer = None;
         }
+        // A timer that has fired is armed no more: to cancel it would be to cancel this wake.
+        let timer = armed
+            .and_then(|Kept(timer)| timer)
+            .filter(|timer| !has_fired && timer.invocation != ctx.invocation_id());
         if !wake::runs(call.sent_for(), looks) {
             return Ok(());
         }
@@ -259,7 +214,7 @@ impl EndpointObject {
                     // The new counter as key: it merges with what notifies have sent meanwhile.
                     let call = WakeCall::Continued { looks };
                     ctx.object_client::<EndpointObjectClient>(ctx.key())
-                        .wake(Json(call))
+                        .wake(Kept(Some(call)))
                         .idempotency_key(key_of(looks))
                         .send();
                     return Ok(report);
@@ -269,12 +224,17 @@ impl EndpointObject {
     }
 }
 
+/// A counter of the object's state; 0 when there is none, as after the loss of all of Restate's data.
+fn count(kept: Option<Kept<u64>>) -> u64 {
+    kept.and_then(|Kept(count)| count).unwrap_or(0)
+}
+
 /// Sends the one wake that looks for everybody who reads the counter as it is now.
 async fn wake_for_notified(ctx: &SharedObjectContext<'_>) -> Result<(), HandlerError> {
-    let looks = ctx.get::<u64>(LOOKS).await?.unwrap_or(0);
+    let looks = count(ctx.get(LOOKS).await?);
     let call = WakeCall::Notified { looks };
     ctx.object_client::<EndpointObjectClient>(ctx.key())
-        .wake(Json(call))
+        .wake(Kept(Some(call)))
         .idempotency_key(key_of(looks))
         .send();
     Ok(())
@@ -293,7 +253,8 @@ async fn leave(
     timer: Option<Timer>,
 ) -> Result<(), HandlerError> {
     if let Some(reason) = &report.stuck {
-        let before = ctx.get::<Json<Stuck>>(STUCK).await?.map_or(0, |Json(stuck)| stuck.times);
+        let before = ctx.get::<Kept<Stuck>>(STUCK).await?.and_then(|stuck| stuck.0);
+        let before = before.map_or(0, |stuck| stuck.times);
         let times = before.saturating_add(1);
         ctx.set(STUCK, Json(Stuck { reason: reason.clone(), times }));
         // Without PostgreSQL there is no clock to say when that is: whoever comes replaces it.
@@ -307,11 +268,12 @@ async fn leave(
         ctx.clear_all();
         return Ok(());
     };
-    if ctx.get::<Json<Stuck>>(STUCK).await?.is_some() {
+    if ctx.get::<Kept<Stuck>>(STUCK).await?.is_some() {
         ctx.clear(STUCK);
     }
-    if ctx.get::<Json<StateView>>(STATE).await?.is_none_or(|Json(before)| before != *view) {
-        ctx.set(STATE, Json(view.clone()));
+    let view = Kept(Some(view.clone()));
+    if ctx.get::<Kept<StateView>>(STATE).await?.is_none_or(|before| before != view) {
+        ctx.set(STATE, view);
     }
     let early = matches!(call, WakeCall::Timer { .. }) && report.attempts == 0;
     let armed_ms = timer.as_ref().map(|timer| timer.at_ms);
@@ -331,11 +293,11 @@ async fn set_timer(
     if let Some(armed) = &armed {
         ctx.invocation_handle(armed.invocation.clone()).cancel();
     }
-    let generation = ctx.get::<u64>(GENERATION).await?.unwrap_or(0) + 1;
+    let generation = count(ctx.get(GENERATION).await?) + 1;
     ctx.set(GENERATION, generation);
     let sent = ctx
         .object_client::<EndpointObjectClient>(ctx.key())
-        .wake(Json(WakeCall::Timer { generation }))
+        .wake(Kept(Some(WakeCall::Timer { generation })))
         .send_after(delay)
         .await?;
     let invocation = sent.invocation_id().to_owned();

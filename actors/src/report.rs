@@ -1,7 +1,8 @@
 //! What a slice leaves in Restate's journal: counts, times, and a copy of the state for people.
 //!
-//! No payload, no secret, no list that grows. Its form is part of a deployment: code that writes
-//! another form is registered under another URL.
+//! No payload, no secret, no list that grows. A report's form is part of a deployment: code that writes
+//! another form is registered under another URL. The copy of the state outlives deployments: see
+//! `kept.rs`.
 
 use domain::endpoint::{Breaker, EndpointState, Faulty, Status, trouble};
 use domain::rfc3339_seconds;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::object::WakeCall;
+use crate::call::WakeCall;
 
 /// Restate is next to us: what does not answer in this time is down.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use observability::{Health, metrics};
 use store::{Alone, Chore, LeftAlone, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::object::WakeCall;
+use crate::call::WakeCall;
 use crate::restate::{Ingress, RestateError};
 
 /// Between two rounds.

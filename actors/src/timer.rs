@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kept::Kept;
+
 /// The timer that is armed: a delayed wake of the object to itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Timer {
@@ -15,4 +17,10 @@ pub(crate) struct Timer {
     pub(crate) generation: u64,
     /// The delayed invocation.
     pub(crate) invocation: String,
+}
+
+/// Is the timer of this `generation` the one that is armed? Of one that another build armed, in a form
+/// that this one cannot read, it may be: a look too many costs nothing.
+pub(crate) fn is_armed(armed: Option<&Kept<Timer>>, generation: u64) -> bool {
+    armed.is_some_and(|Kept(timer)| timer.as_ref().is_none_or(|it| it.generation == generation))
 }

@@ -7,6 +7,7 @@
 
 mod api;
 mod lab;
+mod other_build;
 mod prometheus;
 mod receiver;
 mod restate;
@@ -15,6 +16,7 @@ mod wait;
 
 pub use api::Api;
 pub use lab::{Lab, binary, refusal};
+pub use other_build::{OtherBuild, OtherWorker};
 pub use prometheus::Prometheus;
 pub use receiver::{Answer, Receiver, Request};
 pub use restate::invocations_of;

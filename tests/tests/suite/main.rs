@@ -26,6 +26,7 @@ mod in_between;
 mod kafka_gone;
 mod metrics;
 mod moved_worker;
+mod next_build;
 mod observed;
 mod open_breaker;
 mod orders;

@@ -31,7 +31,8 @@ async fn also_at(port: u16) -> anyhow::Result<(String, JoinHandle<()>)> {
     Ok((url, task))
 }
 
-fn register(lab: &Lab, worker_url: &str) -> anyhow::Result<String> {
+/// Registers the worker at `worker_url`; what is said.
+pub(crate) fn register(lab: &Lab, worker_url: &str) -> anyhow::Result<String> {
     let ports = lab.ports()?;
     let admin = format!("http://127.0.0.1:{}", ports.restate_admin);
     let kafka = format!("127.0.0.1:{}", ports.kafka);
