@@ -21,9 +21,11 @@ impl Jitter {
         if unit.is_nan() { Self::NONE } else { Self(unit.clamp(0.0, 1.0) * 2.0 - 1.0) }
     }
 
-    /// `wait`, at most 20 % shorter or longer.
+    /// `wait`, at most 20 % shorter or longer, in whole microseconds: PostgreSQL keeps no finer ones,
+    /// and a time must be the same in the journal as in its column.
     pub fn apply(self, wait: Duration) -> Duration {
-        wait.mul_f64(1.0 + SPREAD * self.0)
+        let wait = wait.mul_f64(1.0 + SPREAD * self.0);
+        Duration::from_micros(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX))
     }
 }
 
@@ -39,5 +41,11 @@ mod tests {
         assert_eq!(Jitter::from_unit(1.0).apply(wait), Duration::from_secs(12));
         assert_eq!(Jitter::from_unit(7.0).apply(wait), Duration::from_secs(12));
         assert_eq!(Jitter::from_unit(f64::NAN).apply(wait), wait);
+    }
+
+    #[test]
+    fn a_wait_ends_on_a_microsecond_as_the_database_keeps_it() {
+        let wait = Jitter::from_unit(0.123_456_789).apply(Duration::from_secs(5));
+        assert_eq!(wait.subsec_nanos() % 1_000, 0, "{wait:?}");
     }
 }
