@@ -1,6 +1,7 @@
-//! The form of what is kept as JSON for good: where an endpoint stands, and its journal's events.
+//! The form of what is kept as JSON for good: where an endpoint stands, its journal's events, and what
+//! commands came to.
 //!
-//! Both carry the version of their form. An older one is read. A newer one was written by another
+//! The first two carry the version of their form. An older one is read. A newer one was written by another
 //! build of this product and is refused before anything is made of it: understood by half, it would
 //! be written back without the other half.
 
@@ -8,6 +9,8 @@ use domain::endpoint::{
     EndpointEvent, EndpointState, JOURNAL_SCHEMA_VERSION, STATE_SCHEMA_VERSION,
 };
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{Row, ValueRef};
@@ -53,6 +56,22 @@ pub(crate) fn event_in(row: &PgRow) -> Result<EndpointEvent, StoreError> {
     let found = row.try_get("schema_version")?;
     refuse_newer("an event of an endpoint's journal", found, JOURNAL_SCHEMA_VERSION)?;
     Ok(row.try_get::<Json<EndpointEvent>, _>("event")?.0)
+}
+
+/// What a command came to, as its repeat hears it, from the row's `answer`.
+pub(crate) fn answer_in<T: DeserializeOwned>(row: &PgRow) -> Result<T, StoreError> {
+    let answer: Value = row.try_get("answer")?;
+    // Where the endpoint stood after it is the only part with a form of its own.
+    if let Ok(Form { schema_version }) = Form::deserialize(&answer["state"]) {
+        refuse_newer("the state in a command's answer", schema_version, STATE_SCHEMA_VERSION)?;
+    }
+    T::deserialize(answer).map_err(|_| StoreError::Unreadable {
+        table: "endpoint_commands",
+        what:
+            "a command's answer, of another build's form; the command was done, its effect is in \
+               the endpoint's status"
+                .to_owned(),
+    })
 }
 
 fn refuse_newer(what: &'static str, found: i32, known: i32) -> Result<(), StoreError> {

@@ -20,7 +20,7 @@ use super::delete::erase;
 use super::look::{policy_of, unsigned};
 use super::redeliver::{Redeliverable, put_back_many, put_back_one};
 use super::unsent::end_unsent;
-use crate::form::state_in;
+use crate::form::{answer_in, state_in};
 use crate::{Store, StoreError};
 
 /// What an operator tells an endpoint.
@@ -149,7 +149,7 @@ impl Store {
             if endpoint != order.endpoint.uuid() || !is_same {
                 return Ok(Commanded::OtherCommand);
             }
-            let obeyed = row.try_get::<Json<Obeyed>, _>("answer")?.0;
+            let obeyed = answer_in(&row)?;
             return Ok(Commanded::Done { obeyed, fence: Some(locked.fence) });
         }
         let now = row.try_get("now")?;
@@ -192,7 +192,7 @@ impl Store {
 
 /// A deleted endpoint obeys nothing, but a repeat hears what was answered while it was there.
 async fn told_before(tx: &mut PgConnection, order: &Order<'_>) -> Result<Commanded, StoreError> {
-    let answer: Option<Json<Obeyed>> = sqlx::query_scalar(
+    let row = sqlx::query(
         "select answer from endpoint_commands
          where command_id = $1 and endpoint_id = $2 and command = $3",
     )
@@ -201,8 +201,8 @@ async fn told_before(tx: &mut PgConnection, order: &Order<'_>) -> Result<Command
     .bind(Json(&order.told))
     .fetch_optional(tx)
     .await?;
-    let done = |Json(obeyed)| Commanded::Done { obeyed, fence: None };
-    Ok(answer.map_or(Commanded::NoEndpoint, done))
+    let Some(row) = row else { return Ok(Commanded::NoEndpoint) };
+    Ok(Commanded::Done { obeyed: answer_in(&row)?, fence: None })
 }
 
 /// The command as the domain knows it, once its deliveries were put back.

@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::command::{Locked, ONCE, append, lock};
+use crate::form::answer_in;
 use crate::secrets::{NewSecret, SecretColumns};
 use crate::{SealedSecret, Store, StoreError};
 
@@ -167,7 +168,7 @@ impl Store {
             if !is_mine || before != command {
                 return Ok(Some(Reconfigured::OtherCommand));
             }
-            let replaced = row.try_get::<Json<Replaced>, _>("answer")?.0;
+            let replaced = answer_in(&row)?;
             return Ok(Some(Reconfigured::Done { replaced, fence: locked.fence }));
         }
         let now: OffsetDateTime = row.try_get("now")?;
