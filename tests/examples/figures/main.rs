@@ -4,6 +4,7 @@
 //! Each prints what it did, and the figure. What the machine did beside is for whoever measures to
 //! say; docs/performance.md has what was seen.
 
+mod at_once;
 mod core_speed;
 mod metrics_cost;
 mod open_breaker;
@@ -16,8 +17,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 const USAGE: &str =
-    "figures core | metrics [ENDPOINTS] | open-breaker [EVENTS] | recovery [DELIVERIES] |
-        sweeper [FINISHED]
+    "figures at-once [EVENTS] | core | metrics [ENDPOINTS] | open-breaker [EVENTS] |
+        recovery [DELIVERIES] | sweeper [FINISHED]
+  at-once       so many events (100000) in one transaction at a healthy endpoint, and others beside it
   core          transitions of the rules in a second
   metrics       what counting an attempt costs, and a scrape beside so many endpoints (1000)
   open-breaker  invocations that so many events (100000) leave at an endpoint whose breaker is open
@@ -32,6 +34,7 @@ async fn main() -> anyhow::Result<()> {
         None => Ok(default),
     };
     match arguments.first().map(String::as_str) {
+        Some("at-once") => at_once::measure(count(100_000)?).await?,
         Some("core") => core_speed::measure(),
         Some("metrics") => metrics_cost::measure(count(1_000)?).await?,
         Some("open-breaker") => open_breaker::measure(count(100_000)?).await?,
