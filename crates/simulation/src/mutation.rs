@@ -79,6 +79,8 @@ pub enum Mutation {
     SweepsWhatIsFresh,
     /// A slice goes on with its line after a command has come in between.
     LineOutlivesCommand,
+    /// A slice goes on with its line after the configuration has changed.
+    LineOutlivesChange,
     /// A slice does not hear who was found poisonous meanwhile.
     LineKnowsNoPoison,
     /// The question of the last look is asked before the look before it was acknowledged.
@@ -102,7 +104,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every one of them.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::StrictStepsAside,
         Self::ConvictsNobody,
         Self::WalksNot,
@@ -135,6 +137,7 @@ impl Mutation {
         Self::SweepsWithoutKey,
         Self::SweepsWhatIsFresh,
         Self::LineOutlivesCommand,
+        Self::LineOutlivesChange,
         Self::LineKnowsNoPoison,
         Self::QuestionAskedEarly,
         Self::QuestionForgetsAside,

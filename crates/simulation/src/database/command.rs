@@ -59,13 +59,13 @@ impl Database {
             Deed::Enable => Command::Enable,
             Deed::ChangeUrl => {
                 self.url_version += 1;
-                self.config_version += 1;
+                self.reconfigure(now);
                 Command::UrlChanged
             }
             // What is so already is no change.
             Deed::ChangeOrdering(ordering) if ordering == self.policy.ordering => return None,
             Deed::ChangeOrdering(ordering) => {
-                self.config_version += 1;
+                self.reconfigure(now);
                 self.policy.ordering = ordering;
                 if ordering == Ordering::Strict {
                     self.call_back_all();
@@ -74,13 +74,13 @@ impl Database {
             }
             // They change what follows, and are no event of the journal.
             Deed::ChangePolicy(settings) => {
-                self.config_version += 1;
+                self.reconfigure(now);
                 let policy: Policy = serde_json::from_str(settings).ok()?;
                 self.policy = policy.with_ordering(self.policy.ordering);
                 return None;
             }
             Deed::Subscribe(is_subscribed) => {
-                self.config_version += 1;
+                self.reconfigure(now);
                 self.is_subscribed = is_subscribed;
                 return None;
             }
@@ -88,6 +88,12 @@ impl Database {
             Deed::Skip(place) => Command::Skip(self.waiting.values().nth(place)?.facts.id),
             Deed::Redeliver(at_most) => Command::Redeliver(self.redeliver(at_most, now)),
         })
+    }
+
+    /// Its configuration is another one from now on.
+    fn reconfigure(&mut self, now: Micros) {
+        self.config_version += 1;
+        self.configured_at = now;
     }
 
     /// In strict nobody is aside: those that stepped aside in another order take their places.

@@ -65,6 +65,8 @@ pub(crate) struct Database {
     pub(crate) policy: Policy,
     pub(crate) url_version: u32,
     pub(crate) config_version: u32,
+    /// When its configuration last changed.
+    pub(crate) configured_at: Micros,
     /// Does it ask for what payments make?
     pub(crate) is_subscribed: bool,
     pub(crate) deleted_at: Option<Micros>,
@@ -91,6 +93,7 @@ impl Database {
             policy,
             url_version: 0,
             config_version: 1,
+            configured_at: Micros::MIN / 2,
             is_subscribed: true,
             deleted_at: None,
         }

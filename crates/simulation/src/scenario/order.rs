@@ -47,6 +47,16 @@ pub enum Deed {
     Delete,
 }
 
+/// Policies to change to: the default one, a hurried one, and one that gives up early and opens its
+/// breaker at once.
+const POLICIES: [&str; 3] = [
+    "{}",
+    r#"{"schedule_s": [1, 30, 600], "backoff_initial_ms": 1000, "backoff_max_ms": 120000,
+        "throttled_wait_min_ms": 5000, "parallelism": 3}"#,
+    r#"{"breaker_opens_after": 1, "disables_after_s": 86400, "probes_every_s": 43200,
+        "expires_after_s": 604800}"#,
+];
+
 pub(super) fn generate(dice: &mut Dice, payments: &[Payment], horizon: Micros) -> Vec<Order> {
     let count = dice.between(1, 8);
     let mut orders = Vec::new();
@@ -62,6 +72,7 @@ pub(super) fn generate(dice: &mut Dice, payments: &[Payment], horizon: Micros) -
         let undo = match deed {
             Deed::Pause => Some(Deed::Resume),
             Deed::Disable => Some(Deed::Enable),
+            Deed::Subscribe(false) => Some(Deed::Subscribe(true)),
             _ => None,
         };
         if let Some(undo) = undo.filter(|_| dice.chance(85)) {
@@ -103,7 +114,7 @@ pub(super) fn hold_open(dice: &mut Dice, orders: &[Order], payments: &mut [Payme
 }
 
 fn deed(dice: &mut Dice) -> Deed {
-    match dice.index(10) {
+    match dice.index(12) {
         0..=2 => Deed::Pause,
         3 => Deed::Disable,
         4 | 5 => Deed::Enable,
@@ -114,6 +125,8 @@ fn deed(dice: &mut Dice) -> Deed {
             Ordering::Unordered,
         ])),
         8 => Deed::Skip(dice.index(3)),
+        9 => Deed::ChangePolicy(dice.pick(&POLICIES)),
+        10 => Deed::Subscribe(false),
         _ => Deed::Redeliver(u32::try_from(dice.between(1, 10)).unwrap_or(1)),
     }
 }

@@ -34,6 +34,7 @@ impl World<'_> {
             fence: slice.fence,
             version: slice.version,
             policy: slice.seen.policy.clone(),
+            config_version: slice.seen.config_version,
             in_flight: slice.flights.len(),
             looked: slice.looked,
             fresh: slice.fresh,
@@ -169,7 +170,12 @@ impl World<'_> {
                         if !rules.has(Mutation::LineKnowsNoPoison) {
                             slice.hears_of_poison(&decision);
                         }
-                        slice.goes_on(decision.disposition, config_version);
+                        slice.goes_on(decision.disposition);
+                        if config_version != slice.seen.config_version
+                            && !rules.has(Mutation::LineOutlivesChange)
+                        {
+                            (slice.more, slice.is_closing) = (true, true);
+                        }
                     });
                     return true;
                 }
@@ -218,7 +224,7 @@ impl super::Slice {
     }
 
     /// What the slice does after a settled attempt; whether anything may begin, the rules say.
-    fn goes_on(&mut self, disposition: Disposition, config_version: u32) {
+    fn goes_on(&mut self, disposition: Disposition) {
         match disposition {
             Disposition::StepAside { until, .. } => {
                 let until = micros(until);
@@ -227,9 +233,6 @@ impl super::Slice {
             // It is due again as soon as the endpoint does not wait any more.
             Disposition::Stay | Disposition::Block => self.more = true,
             Disposition::Finish(_) => {}
-        }
-        if config_version != self.seen.config_version {
-            (self.more, self.is_closing) = (true, true);
         }
     }
 }

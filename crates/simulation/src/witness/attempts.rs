@@ -20,6 +20,8 @@ pub(crate) struct Attempt {
     pub(crate) fence: u64,
     pub(crate) version: usize,
     pub(crate) policy: Policy,
+    /// Of the configuration that it goes by.
+    pub(crate) config_version: u32,
     /// Attempts of this run that are under way already.
     pub(crate) in_flight: usize,
     /// Its look.
@@ -54,6 +56,7 @@ impl Witness {
             return self.begins_late(now, attempt);
         }
         self.seen.entry(attempt.number).or_default().first_at.get_or_insert(now);
+        self.goes_by_the_configuration(now, attempt, database);
         // What a command has changed, the run hears at its next settle.
         if database.version != attempt.version {
             return;
@@ -75,6 +78,16 @@ impl Witness {
         let has_expired = reason == Some(FinishReason::Expired);
         self.check(has_expired, "what is over is not sent", now, || {
             format!("{} {reason:?}", attempt.number)
+        });
+    }
+
+    /// A change of the URL or the policy holds from the next attempt on.
+    fn goes_by_the_configuration(&mut self, now: Micros, attempt: &Attempt, database: &Database) {
+        let is_known = attempt.config_version == database.config_version;
+        let check =
+            "nothing is sent by an old configuration after a look or a settle that saw the new";
+        self.check(is_known || attempt.fresh <= database.configured_at, check, now, || {
+            format!("{} by version {}", attempt.number, attempt.config_version)
         });
     }
 
