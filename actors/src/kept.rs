@@ -31,7 +31,8 @@ impl<T: DeserializeOwned> Deserialize for Kept<T> {
         let read = serde_json::from_slice(bytes);
         if let Err(error) = &read {
             let of = std::any::type_name::<T>();
-            tracing::warn!(of, %error, "Restate kept a form that this build cannot read; it goes on without");
+            let goes_on = "Restate kept a form that this build cannot read; it goes on without";
+            tracing::warn!(of, %error, "{goes_on}");
         }
         Ok(Self(read.ok()))
     }

@@ -2,8 +2,9 @@
 //!
 //! A thin shell around the pure core: look → decide → attempt → settle → schedule. `object.rs` has
 //! the two handlers, `slice.rs` the bounded run of attempts inside a wake, `attempt.rs` one request,
-//! `timer.rs` the one timer. No rule about who waits for whom stands here (domain), no SQL (store),
-//! no HTTP to a merchant (delivery). Nothing sleeps inside a handler: waiting is a delayed message.
+//! `timer.rs` the one timer, `kept.rs` what Restate keeps from one build to the next. No rule about
+//! who waits for whom stands here (domain), no SQL (store), no HTTP to a merchant (delivery). Nothing
+//! sleeps inside a handler: waiting is a delayed message.
 
 mod announcement;
 mod attempt;

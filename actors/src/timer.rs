@@ -24,3 +24,18 @@ pub(crate) struct Timer {
 pub(crate) fn is_armed(armed: Option<&Kept<Timer>>, generation: u64) -> bool {
     armed.is_some_and(|Kept(timer)| timer.as_ref().is_none_or(|it| it.generation == generation))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_fires_for_its_own_generation_and_for_one_that_cannot_be_read() {
+        let text = String::new;
+        let armed = Timer { at_ms: 1, at: text(), generation: 3, invocation: text() };
+        assert!(is_armed(Some(&Kept(Some(armed.clone()))), 3));
+        assert!(!is_armed(Some(&Kept(Some(armed))), 2));
+        assert!(is_armed(Some(&Kept(None)), 2));
+        assert!(!is_armed(None, 3));
+    }
+}

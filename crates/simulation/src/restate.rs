@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::clock::Micros;
 use crate::shell::Report;
 
-/// Why a wake was sent; `actors/src/object.rs` has the same.
+/// Why a wake was sent; `actors/src/call.rs` has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WakeCall {
     Notified { looks: u64 },
