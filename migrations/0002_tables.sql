@@ -184,6 +184,8 @@ create index deliveries_in_line on deliveries (endpoint_id, sequence) where next
 create index deliveries_aside on deliveries (endpoint_id, next_attempt_at)
     where next_attempt_at is not null;
 create index deliveries_faulty on deliveries (endpoint_id, fault_since) where fault is not null;
+-- For who asks what became of an event. Its time says nothing: a writer may bring its own.
+create index deliveries_by_event on deliveries (event_id);
 
 -- What has ended. The transaction that ends a delivery moves its row here.
 create table finished_deliveries (

@@ -49,6 +49,14 @@ pub fn trace_id(span: &Span) -> Option<String> {
     (id != opentelemetry::trace::TraceId::INVALID).then(|| id.to_string())
 }
 
+/// The trace id in a `traceparent`, of a trace that was sampled: nobody could look up another.
+pub fn kept_trace_id(traceparent: &str) -> Option<&str> {
+    let mut parts = traceparent.split('-').skip(1);
+    let id = parts.next().filter(|id| id.len() == 32)?;
+    let flags = u8::from_str_radix(parts.nth(1)?, 16).ok()?;
+    (flags & 1 == 1).then_some(id)
+}
+
 /// Links `span` to the context in `traceparent`, which is no parent of it; a malformed one changes
 /// nothing.
 pub fn link(span: &Span, traceparent: &str) {
@@ -68,4 +76,19 @@ fn context_in(traceparent: &str) -> opentelemetry::Context {
     let carrier = Carrier(HashMap::from([(HEADER.to_owned(), traceparent.to_owned())]));
     // Whatever is current here has no part in it.
     TraceContextPropagator::new().extract_with_context(&opentelemetry::Context::new(), &carrier)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_that_is_kept_can_be_looked_up_and_no_other() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(kept_trace_id(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
+        assert_eq!(kept_trace_id(&format!("00-{id}-00f067aa0ba902b7-00")), None);
+        for malformed in ["", "00", "00-abc-00f067aa0ba902b7-01", "00-x"] {
+            assert_eq!(kept_trace_id(malformed), None, "{malformed}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use anyhow::bail;
 use clap::Args;
 use domain::endpoint::{Asked, Subject, Why};
 use domain::{EndpointId, rfc3339_micros};
+use observability::traceparent::kept_trace_id;
 use serde_json::{Value, json};
 use store::Store;
 
@@ -57,14 +58,14 @@ pub(crate) async fn why(args: &WhyArgs) -> anyhow::Result<ExitCode> {
         bail!("there is no such event, delivery or endpoint");
     }
     let mut at_restate: BTreeMap<EndpointId, AtRestate> = BTreeMap::new();
-    for endpoint in subjects.iter().filter_map(Subject::endpoint) {
+    for endpoint in subjects.iter().filter_map(Subject::endpoint_that_matters) {
         if let Entry::Vacant(place) = at_restate.entry(endpoint) {
             place.insert(ask_restate(&args.restate_admin_url, endpoint).await);
         }
     }
     let nothing = AtRestate::default();
     let answers = subjects.iter().map(|subject| {
-        let endpoint = subject.endpoint();
+        let endpoint = subject.endpoint_that_matters();
         let restate = endpoint.and_then(|endpoint| at_restate.get(&endpoint)).unwrap_or(&nothing);
         (subject, subject.why(restate.stuck.as_deref(), now), restate)
     });
@@ -147,9 +148,9 @@ fn as_text(subject: &Subject, why: &Why, restate: &AtRestate) -> anyhow::Result<
     }
     if let Subject::Delivery(story) = subject {
         writeln!(text, "  event {}", story.event)?;
-        if let Some(trace) = &story.trace {
-            writeln!(text, "  trace {trace}")?;
-        }
+    }
+    if let Some(trace) = subject.traceparent().and_then(kept_trace_id) {
+        writeln!(text, "  trace {trace}")?;
     }
     for line in &restate.lines {
         writeln!(text, "  Restate: {line}")?;
@@ -158,20 +159,16 @@ fn as_text(subject: &Subject, why: &Why, restate: &AtRestate) -> anyhow::Result<
 }
 
 fn as_json(subject: &Subject, why: &Why, restate: &AtRestate) -> Value {
-    let mut answer = json!({
+    json!({
         "id": subject.id(),
         "is": why.is,
         "sentences": why.sentences,
         "next_at": why.next_at.map(rfc3339_micros),
         "endpoint_id": subject.endpoint().map(|endpoint| endpoint.to_string()),
+        "event_id": subject.event().map(|event| event.to_string()),
+        "trace_id": subject.traceparent().and_then(kept_trace_id),
         "restate": restate.lines,
-    });
-    if let Subject::Delivery(story) = subject {
-        answer["event_id"] = json!(story.event);
-        answer["endpoint_id"] = json!(story.endpoint);
-        answer["trace_id"] = json!(story.trace);
-    }
-    answer
+    })
 }
 
 /// One line without control characters: a sentence may quote what a receiver sent.

@@ -22,6 +22,7 @@ macro_rules! stories {
             "select d.id, d.event_id, d.event_type, d.object_id, d.endpoint_id, d.traceparent,
                  d.created_at, d.attempts, d.next_attempt_at, d.state, d.reason, d.finished_at,
                  case when e.deleted_at is null then r.state end as endpoint_state,
+                 nullif(r.looked_at, '-infinity') as looked_at,
                  case when d.state is null then (select count(*) from (
                      select from deliveries o where o.endpoint_id = d.endpoint_id
                          and o.next_attempt_at is null and o.sequence < d.sequence
@@ -121,16 +122,11 @@ const OF_OBJECT: &str = "select id, event_type, merchant_id, occurred_at from do
 const OF_ID: &str = "select id, event_type, merchant_id, occurred_at from domain_events
     where id = $1 limit $2";
 const OF_DELIVERY: &str = stories!("id = $1", "id = $1");
-/// A delivery's id is drawn in the statement that wrote its event, so its time is known: the
-/// primary key finds what waits. A statement is cut off long before ten minutes.
-const OF_EVENT: &str = stories!(
-    "event_id = $1
-        and id >= uuidv7_floor((select occurred_at - interval '1 second'
-            from domain_events where id = $1))
-        and id < uuidv7_floor((select occurred_at + interval '10 minutes'
-            from domain_events where id = $1))",
-    "event_id = $1"
-);
+const OF_EVENT: &str = stories!("event_id = $1", "event_id = $1");
+
+/// An id's time is that of the insert that drew it, to the millisecond; `created_at` of a row that
+/// was put back is later than its id's time by more than this.
+const PUT_BACK_LATER_BY: time::Duration = time::Duration::seconds(1);
 
 struct Event {
     id: Uuid,
@@ -161,20 +157,31 @@ fn story_of(row: &PgRow) -> Result<DeliveryStory, StoreError> {
             sentence: row.try_get("sentence")?,
         })
     });
-    let traceparent: Option<String> = row.try_get("traceparent")?;
+    let id: Uuid = row.try_get("id")?;
+    let created_at = row.try_get("created_at")?;
+    let first = drawn_at(id).filter(|drawn| created_at - *drawn > PUT_BACK_LATER_BY);
     Ok(DeliveryStory {
-        delivery: row.try_get::<Uuid, _>("id")?.into(),
+        delivery: id.into(),
         event: row.try_get::<Uuid, _>("event_id")?.into(),
         event_type: row.try_get("event_type")?,
         object_id: row.try_get("object_id")?,
         endpoint: row.try_get::<Uuid, _>("endpoint_id")?.into(),
-        written_at: row.try_get("created_at")?,
+        written_at: first.unwrap_or(created_at),
+        put_back_at: first.map(|_| created_at),
         ended: ended.transpose()?,
         attempts: u32::try_from(row.try_get::<i32, _>("attempts")?).unwrap_or(0),
         next_attempt_at: row.try_get("next_attempt_at")?,
         ahead: u32::try_from(row.try_get::<i64, _>("ahead")?).unwrap_or(u32::MAX),
         last: last.transpose()?,
         state: state_if_any(row, "endpoint_state")?,
-        trace: traceparent.and_then(|text| text.split('-').nth(1).map(str::to_owned)),
+        looked_at: row.try_get("looked_at")?,
+        traceparent: row.try_get("traceparent")?,
     })
+}
+
+/// When a UUID of version 7 was drawn; none of another version.
+fn drawn_at(id: Uuid) -> Option<OffsetDateTime> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    let seconds = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
+    Some(seconds + time::Duration::nanoseconds(i64::from(nanos)))
 }

@@ -4,9 +4,9 @@
 
 use axum::extract::State;
 use domain::endpoint::Asked;
+use domain::rfc3339_micros;
+use observability::traceparent::kept_trace_id;
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::{Answer, Id, ok, path_id};
 use crate::operations::Operations;
@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 
 #[derive(Serialize)]
 pub(super) struct WhyAnswer {
-    at: Option<String>,
+    at: String,
     answers: Vec<OneAnswer>,
 }
 
@@ -25,6 +25,9 @@ struct OneAnswer {
     sentences: Vec<String>,
     next_at: Option<String>,
     endpoint_id: Option<String>,
+    event_id: Option<String>,
+    /// Of a trace that is kept.
+    trace_id: Option<String>,
 }
 
 pub(super) async fn why(State(operations): State<Operations>, id: Id) -> Answer<WhyAnswer> {
@@ -35,18 +38,17 @@ pub(super) async fn why(State(operations): State<Operations>, id: Id) -> Answer<
         .iter()
         .map(|subject| {
             let why = subject.why(None, now);
+            let trace_id = subject.traceparent().and_then(kept_trace_id);
             OneAnswer {
                 id: subject.id(),
                 is: why.is,
                 sentences: why.sentences,
-                next_at: why.next_at.and_then(text),
+                next_at: why.next_at.map(rfc3339_micros),
                 endpoint_id: subject.endpoint().map(|endpoint| endpoint.to_string()),
+                event_id: subject.event().map(|event| event.to_string()),
+                trace_id: trace_id.map(str::to_owned),
             }
         })
         .collect();
-    ok(WhyAnswer { at: text(now), answers })
-}
-
-fn text(at: OffsetDateTime) -> Option<String> {
-    at.format(&Rfc3339).ok()
+    ok(WhyAnswer { at: rfc3339_micros(now), answers })
 }

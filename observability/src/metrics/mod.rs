@@ -81,17 +81,10 @@ fn register<M: Metric + Clone>(definition: &'static Definition, metric: M) -> M 
 
 /// Seconds into a histogram, with the trace that they are an example of.
 fn observe(histogram: &Histogram, seconds: f64, traceparent: Option<&str>) {
-    let exemplar = traceparent.and_then(trace_id).map(|id| [("trace_id", id.to_owned())]);
+    let trace_id = traceparent.and_then(crate::traceparent::kept_trace_id);
+    let exemplar = trace_id.map(|id| [("trace_id", id.to_owned())]);
     let now = exemplar.as_ref().map(|_| std::time::SystemTime::now());
     histogram.observe(seconds, exemplar, now);
-}
-
-/// The trace id in a `traceparent`, of a trace that is kept: nobody could look up another.
-fn trace_id(traceparent: &str) -> Option<&str> {
-    let mut parts = traceparent.split('-').skip(1);
-    let id = parts.next().filter(|id| id.len() == 32)?;
-    let flags = u8::from_str_radix(parts.nth(1)?, 16).ok()?;
-    (flags & 1 == 1).then_some(id)
 }
 
 /// The route `/metrics`.
@@ -109,16 +102,6 @@ async fn scrape() -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_exemplar_names_a_trace_that_is_kept_and_no_other() {
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
-        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-00")), None);
-        for malformed in ["", "00", "00-abc-00f067aa0ba902b7-01", "00-x"] {
-            assert_eq!(trace_id(malformed), None, "{malformed}");
-        }
-    }
 
     #[test]
     fn a_sample_is_told_as_openmetrics_with_its_unit_and_its_trace() {

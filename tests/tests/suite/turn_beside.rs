@@ -17,7 +17,7 @@ use crate::turn::{Bench, attempt, bench};
 const IDLE: Duration = Duration::from_secs(60);
 
 impl Bench {
-    async fn run(&mut self, sql: &'static str) -> anyhow::Result<()> {
+    pub(crate) async fn run(&mut self, sql: &'static str) -> anyhow::Result<()> {
         sqlx::query(sql).execute(&mut self.db).await?;
         Ok(())
     }

@@ -4,11 +4,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use domain::endpoint::Asked;
 use posthorn_tests::{Answer, Lab, Receiver, until};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
+use store::Store;
 use uuid::Uuid;
 
+use crate::traces::{of_caller, pay};
+use crate::turn::bench;
 use crate::{merchant, shared_lab};
 
 const SOON: Duration = Duration::from_secs(40);
@@ -37,8 +41,10 @@ async fn told(lab: &Lab, id: &str, is: &str, part: &str) -> anyhow::Result<Value
         ensure!(answer["is"] == is && sentence.contains(part), "{answer}");
         // The front knows the same, but for what only Restate has.
         if is != "stuck" {
-            let front = lab.api()?.get(&format!("/v1/why/{id}")).await?;
-            ensure!(front["answers"][0]["is"] == is, "{front}");
+            let front = lab.api()?.get(&format!("/v1/why/{id}")).await?["answers"][0].take();
+            for name in ["id", "is", "next_at", "endpoint_id", "event_id", "trace_id"] {
+                ensure!(front.get(name) == answer.get(name), "{name}: {front}, {answer}");
+            }
         }
         Ok(answer)
     })
@@ -60,14 +66,84 @@ async fn endpoint(
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_delivered_says_when_and_by_how_many_attempts() -> anyhow::Result<()> {
     let lab = shared_lab().await?;
-    let (merchant, ..) = endpoint(lab, "why-delivered", 200).await?;
+    let (merchant, endpoint, _receiver) = endpoint(lab, "why-delivered", 200).await?;
     let payment = lab.api()?.payment(&merchant, 1).await?;
     let answer = told(lab, &payment, "delivered", "by 1 attempt").await?;
+    ensure!(answer["endpoint_id"] == endpoint.as_str(), "{answer}");
     // Asked by its event and by its delivery, it is the same one.
     for name in ["event_id", "id"] {
         let id = answer[name].as_str().context("no id")?;
         ensure!(why(lab, id)?["id"] == answer["id"], "{id}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_named_only_when_it_is_kept() -> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let (merchant, ..) = endpoint(lab, "why-traced", 200).await?;
+    let (trace, header) = of_caller();
+    let payment = pay(lab, &merchant, &header).await?;
+    let answer = told(lab, &payment, "delivered", "by 1 attempt").await?;
+    ensure!(answer["trace_id"] == trace.as_str(), "{answer}");
+    let (_, header) = of_caller();
+    let payment = pay(lab, &merchant, &header.replace("-01", "-00")).await?;
+    let answer = told(lab, &payment, "delivered", "by 1 attempt").await?;
+    ensure!(answer["trace_id"].is_null(), "nobody could look it up: {answer}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_redelivered_says_how_long_it_took_this_time_and_in_all() -> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let (merchant, endpoint, receiver) = endpoint(lab, "why-again", 200).await?;
+    receiver.script([Answer::Late(Duration::from_millis(1_200))]);
+    let payment = lab.api()?.payment(&merchant, 1).await?;
+    let first = told(lab, &payment, "delivered", "1 s after it was written").await?;
+    let path = format!("/v1/endpoints/{endpoint}/redeliver");
+    lab.api()?.post(&path, &json!({ "delivery_id": first["id"] })).await?;
+    let again = told(lab, &payment, "delivered", "by 2 attempts").await?;
+    let sentence = again["sentences"][0].as_str().unwrap_or_default();
+    ensure!(sentence.contains("ms after it was put back in line, "), "{again}");
+    ensure!(!sentence.contains("put back in line, 0 s after it was written"), "{again}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_with_an_id_and_a_time_of_its_writers_own_is_found_while_it_waits()
+-> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let (merchant, endpoint, _receiver) = endpoint(lab, "why-own-time", 200).await?;
+    lab.api()?.post(&format!("/v1/endpoints/{endpoint}/pause"), &json!({})).await?;
+    let mut db = PgConnection::connect(&lab.database_url()?).await?;
+    let event = Uuid::new_v4();
+    sqlx::query(
+        "insert into domain_events (id, event_type, object_id, merchant_id, payload, occurred_at)
+         values ($1, 'note.written', 'note', $2, '{}', now() - interval '1 day')",
+    )
+    .bind(event)
+    .bind(&merchant)
+    .execute(&mut db)
+    .await?;
+    told(lab, &format!("evt_{event}"), "paused", "posthorn endpoint resume").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_looked_at_is_slow_and_one_that_is_not_is_forgotten() -> anyhow::Result<()> {
+    let mut bench = bench("why_line", 1).await?;
+    bench.run("update deliveries set created_at = now() - interval '2 min'").await?;
+    let (_, look) = bench.look().await?;
+    let asked = Asked::Delivery(look.due[0].facts.id);
+    let is = async |store: &Store| -> anyhow::Result<&'static str> {
+        let (subjects, now) = store.why(asked).await?;
+        Ok(subjects.first().context("no answer")?.why(None, now).is)
+    };
+    ensure!(is(&bench.store).await? == "in_line");
+    bench.run("update endpoint_runtime set looked_at = now() - interval '2 min'").await?;
+    ensure!(is(&bench.store).await? == "forgotten");
+    bench.run("update endpoint_runtime set looked_at = '-infinity'").await?;
+    ensure!(is(&bench.store).await? == "forgotten", "nobody ever looked");
     Ok(())
 }
 

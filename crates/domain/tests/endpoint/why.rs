@@ -23,13 +23,15 @@ fn story(state: EndpointState) -> DeliveryStory {
         object_id: "pay_1".to_owned(),
         endpoint: EndpointId::from(Uuid::from_u128(3)),
         written_at: ago(840),
+        put_back_at: None,
         ended: None,
         attempts: 0,
         next_attempt_at: None,
         ahead: 3,
         last: None,
         state: Some(state),
-        trace: None,
+        looked_at: Some(ago(20)),
+        traceparent: None,
     }
 }
 
@@ -133,13 +135,69 @@ fn behind_one_that_blocks_a_strict_line_it_names_that_one() {
 }
 
 #[test]
-fn in_line_is_nothing_special_and_forgotten_is() {
+fn one_that_stepped_aside_from_an_endpoint_that_waits_too_is_told_the_later_of_both_times() {
+    let aside = |minutes, state| {
+        why(DeliveryStory {
+            attempts: 2,
+            next_attempt_at: Some(NOW + Duration::minutes(minutes)),
+            last: Some(attempt("refused", 404)),
+            ..story(state)
+        })
+    };
+    let own = aside(5, unwell());
+    assert_eq!((own.is, own.next_at), ("aside", Some(NOW + Duration::minutes(5))));
+    assert_eq!(own.sentences[0], "waiting: the merchant refused this event; attempt 3 in 5 min");
+    let besides = "besides: the endpoint has been unwell for 14 min (it answers 503, 6 in a row); \
+                   the breaker is open, next probe in 2 min 10 s";
+    assert_eq!(own.sentences[1], besides);
+    let endpoints = aside(1, unwell());
+    assert_eq!((endpoints.is, endpoints.next_at), ("unwell", Some(NOW + Duration::seconds(130))));
+    assert!(endpoints.sentences[0].ends_with("; it stepped aside itself, for 1 min"));
+    let paused =
+        EndpointState { status: Status::Paused { since: ago(60) }, ..EndpointState::default() };
+    let paused = aside(5, paused);
+    assert_eq!((paused.is, paused.next_at), ("paused", None));
+    assert!(paused.sentences[0].ends_with("; it stepped aside itself, for 5 min"), "{paused:?}");
+}
+
+#[test]
+fn in_line_is_nothing_special_however_slow_the_line() {
     let told = why(story(EndpointState::default()));
     assert_eq!(told.sentences, ["waiting: in line, 3 deliveries ahead"]);
-    let told = why(DeliveryStory { ahead: 0, ..story(EndpointState::default()) });
-    assert_eq!(told.is, "forgotten");
-    let fresh = DeliveryStory { ahead: 0, written_at: ago(1), ..story(EndpointState::default()) };
-    assert_eq!(why(fresh).sentences, ["waiting: the next one to be sent"]);
+    // It was written 14 min ago, and the line has moved since.
+    let next = why(DeliveryStory { ahead: 0, ..story(EndpointState::default()) });
+    assert_eq!(next.sentences, ["waiting: the next one to be sent"]);
+    // Nobody looked for long, as there was nothing to look for.
+    let fresh = DeliveryStory {
+        looked_at: Some(ago(9_000)),
+        written_at: ago(1),
+        ahead: 0,
+        ..story(EndpointState::default())
+    };
+    assert_eq!(why(fresh).is, "in_line");
+}
+
+#[test]
+fn where_nobody_looked_though_something_could_be_sent_it_is_forgotten() {
+    for looked_at in [Some(ago(91)), None] {
+        let told = why(DeliveryStory { looked_at, ..story(EndpointState::default()) });
+        assert_eq!(told.is, "forgotten", "{looked_at:?}");
+    }
+    let told = why(DeliveryStory { looked_at: Some(ago(100)), ..story(EndpointState::default()) });
+    assert!(told.sentences[0].contains("nobody looked for 1 min 40 s"), "{told:?}");
+    // Nobody has to look while the endpoint waits, and for a while after.
+    let since = |not_before| {
+        let state = EndpointState { not_before: Some(not_before), ..unwell() };
+        why(DeliveryStory { looked_at: Some(ago(900)), ..story(state) }).is
+    };
+    assert_eq!(
+        [since(NOW + Duration::seconds(1)), since(ago(80)), since(ago(100))],
+        ["unwell", "unwell", "forgotten"]
+    );
+}
+
+#[test]
+fn one_whose_endpoint_was_deleted_is_about_to_be_cancelled() {
     let deleted = DeliveryStory { state: None, ..story(EndpointState::default()) };
     assert_eq!(why(deleted).is, "deleted");
 }
@@ -151,6 +209,16 @@ fn what_is_over_says_how_and_what_can_still_be_done() {
     let quick =
         why(DeliveryStory { ended: Some(ended), attempts: 1, ..story(EndpointState::default()) });
     assert!(quick.sentences[0].ends_with("by 1 attempt, 31 ms after it was written"), "{quick:?}");
+    let again = DeliveryStory {
+        put_back_at: Some(at - Duration::milliseconds(65)),
+        written_at: at - Duration::minutes(15),
+        ended: Some(Ended { state: "delivered".to_owned(), reason: "accepted".to_owned(), at }),
+        attempts: 2,
+        ..story(EndpointState::default())
+    };
+    let again = why(again);
+    let parts = "by 2 attempts, 65 ms after it was put back in line, 15 min after it was written";
+    assert!(again.sentences[0].ends_with(parts), "{again:?}");
     let over = |state: &str, reason: &str| {
         let ended =
             Some(Ended { state: state.to_owned(), reason: reason.to_owned(), at: ago(839) });

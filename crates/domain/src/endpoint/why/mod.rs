@@ -27,8 +27,10 @@ pub struct DeliveryStory {
     pub object_id: String,
     /// Where it goes.
     pub endpoint: EndpointId,
-    /// When its row was written.
+    /// When it was written, in the transaction of its event.
     pub written_at: OffsetDateTime,
+    /// When it was put back in line, if it was redelivered.
+    pub put_back_at: Option<OffsetDateTime>,
     /// How it ended; none while it waits.
     pub ended: Option<Ended>,
     /// Requests made so far.
@@ -41,8 +43,17 @@ pub struct DeliveryStory {
     pub last: Option<LastAttempt>,
     /// Where its endpoint stands; none when that was deleted.
     pub state: Option<EndpointState>,
-    /// Its trace.
-    pub trace: Option<String>,
+    /// When somebody last looked at its endpoint, or an operator changed it; none: never.
+    pub looked_at: Option<OffsetDateTime>,
+    /// The trace context of the transaction that wrote it.
+    pub traceparent: Option<String>,
+}
+
+impl DeliveryStory {
+    /// Since when it has been in line.
+    fn in_line_since(&self) -> OffsetDateTime {
+        self.put_back_at.unwrap_or(self.written_at)
+    }
 }
 
 /// How a delivery ended.
@@ -145,12 +156,34 @@ impl Subject {
         }
     }
 
-    /// The endpoint that it is about, if it is about one that may still have to do with it.
+    /// The endpoint that it is about, if it is about one.
     pub fn endpoint(&self) -> Option<EndpointId> {
         match self {
             Self::NoPayment(_) | Self::NoDelivery { .. } => None,
-            Self::Delivery(story) => story.ended.is_none().then_some(story.endpoint),
+            Self::Delivery(story) => Some(story.endpoint),
             Self::Endpoint { endpoint, .. } => Some(*endpoint),
+        }
+    }
+
+    /// The same, but for a delivery that has ended: nothing at its endpoint has to do with it.
+    pub fn endpoint_that_matters(&self) -> Option<EndpointId> {
+        self.endpoint().filter(|_| !matches!(self, Self::Delivery(story) if story.ended.is_some()))
+    }
+
+    /// The event that it is about, if it is about one.
+    pub fn event(&self) -> Option<EventId> {
+        match self {
+            Self::NoPayment(_) | Self::Endpoint { .. } => None,
+            Self::NoDelivery { event, .. } => Some(*event),
+            Self::Delivery(story) => Some(story.event),
+        }
+    }
+
+    /// The trace context of the transaction that wrote it.
+    pub fn traceparent(&self) -> Option<&str> {
+        match self {
+            Self::Delivery(story) => story.traceparent.as_deref(),
+            Self::NoPayment(_) | Self::NoDelivery { .. } | Self::Endpoint { .. } => None,
         }
     }
 

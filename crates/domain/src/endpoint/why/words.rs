@@ -8,7 +8,7 @@ use super::super::{Breaker, DisabledReason, EndpointState, Faulty, Status};
 use super::{DeliveryStory, Ended, LastAttempt, Why};
 use crate::{EndpointId, PaymentId};
 
-/// Due for longer than this, and nobody came: the sweeper would have.
+/// Due for longer than this, and nobody looked: the sweeper would have.
 const FORGOTTEN_AFTER: time::Duration = time::Duration::seconds(90);
 
 pub(super) fn of_delivery(story: &DeliveryStory, stuck: Option<&str>, now: OffsetDateTime) -> Why {
@@ -22,9 +22,17 @@ pub(super) fn of_delivery(story: &DeliveryStory, stuck: Option<&str>, now: Offse
     let at_endpoint = endpoint_in_the_way(story.endpoint, state, stuck, now);
     let is_aside = story.next_attempt_at.filter(|at| *at > now);
     let mut why = match (at_endpoint, is_aside) {
-        (Some(why), _) => waiting(why, story.ahead),
-        (None, Some(at)) => aside(story, at, now),
-        (None, None) => in_line(story, now),
+        (Some(why), Some(at)) if is_last(at, state, stuck, now) => {
+            aside(story, at, false, now).and(format!("besides: {}", why.sentences[0]))
+        }
+        (Some(why), Some(at)) => {
+            with_place(why, &format!("it stepped aside itself, for {}", span(between(now, at))))
+        }
+        (None, Some(at)) => aside(story, at, true, now),
+        (at_endpoint, None) => match neglected_since(story, state, stuck) {
+            Some(since) if now - since > FORGOTTEN_AFTER => forgotten(since, now),
+            _ => at_endpoint.map_or_else(|| in_line(story), |why| waiting(why, story.ahead)),
+        },
     };
     if let Some(last) = &story.last {
         why = why.and(last_attempt(story.attempts, last, now));
@@ -98,8 +106,7 @@ pub(super) fn no_payment(payment: PaymentId) -> Why {
 fn why_ended(story: &DeliveryStory, ended: &Ended, now: OffsetDateTime) -> Why {
     let attempts = count(story.attempts, "attempt");
     let at = clock(ended.at);
-    let took = between(story.written_at, ended.at);
-    let took = if took.as_secs() == 0 { format!("{} ms", took.as_millis()) } else { span(took) };
+    let took = took(story.in_line_since(), ended.at);
     let by_hand = format!(
         "to send it again: posthorn endpoint redeliver {} {}",
         story.endpoint, story.delivery
@@ -108,7 +115,14 @@ fn why_ended(story: &DeliveryStory, ended: &Ended, now: OffsetDateTime) -> Why {
         ("delivered", _) => {
             let status = story.last.as_ref().and_then(|last| last.status);
             let answer = status.map_or(String::new(), |status| format!(": it answered {status}"));
-            let told = format!("delivered at {at} by {attempts}, {took} after it was written");
+            let written = match story.put_back_at {
+                Some(_) => {
+                    let in_all = span(between(story.written_at, ended.at));
+                    format!("put back in line, {in_all} after it was written")
+                }
+                None => "written".to_owned(),
+            };
+            let told = format!("delivered at {at} by {attempts}, {took} after it was {written}");
             Why::new("delivered", format!("{told}{answer}"), None)
         }
         ("cancelled", "deleted") => {
@@ -234,21 +248,43 @@ fn disabled(
     Why::new("disabled", told, next_at)
 }
 
+/// Is `at` later than all that is known of the endpoint's own wait?
+fn is_last(
+    at: OffsetDateTime,
+    state: &EndpointState,
+    stuck: Option<&str>,
+    now: OffsetDateTime,
+) -> bool {
+    let ends_by_itself = stuck.is_none() && state.status == Status::Active;
+    ends_by_itself && state.waits_until(now).is_none_or(|until| at > until)
+}
+
 fn waiting(why: Why, ahead: u32) -> Why {
     let line = match ahead {
         0 => "it is the first in line".to_owned(),
         10_001.. => "more than 10000 deliveries ahead".to_owned(),
         ahead => format!("{} ahead", plural(ahead, "delivery", "deliveries")),
     };
-    Why { sentences: vec![format!("waiting: {}; {line}", why.sentences[0])], ..why }
+    with_place(why, &line)
 }
 
-fn aside(story: &DeliveryStory, at: OffsetDateTime, now: OffsetDateTime) -> Why {
+fn with_place(why: Why, place: &str) -> Why {
+    Why { sentences: vec![format!("waiting: {}; {place}", why.sentences[0])], ..why }
+}
+
+fn aside(
+    story: &DeliveryStory,
+    at: OffsetDateTime,
+    others_go_on: bool,
+    now: OffsetDateTime,
+) -> Why {
     let is_fault = story.last.as_ref().is_some_and(|last| last.class == "fault");
     let (is, why) = if is_fault {
         ("stuck", "a fault on our side stands in the way of this delivery")
-    } else {
+    } else if others_go_on {
         ("aside", "the merchant refused this event; others go on meanwhile")
+    } else {
+        ("aside", "the merchant refused this event")
     };
     let told = format!(
         "waiting: {why}; attempt {} in {}",
@@ -258,16 +294,30 @@ fn aside(story: &DeliveryStory, at: OffsetDateTime, now: OffsetDateTime) -> Why 
     Why::new(is, told, Some(at))
 }
 
-fn in_line(story: &DeliveryStory, now: OffsetDateTime) -> Why {
-    let due_at = story.next_attempt_at.unwrap_or(story.written_at);
-    if story.ahead == 0 && now - due_at > FORGOTTEN_AFTER {
-        let told = format!(
-            "waiting: due for {}, and nobody looked: the workers, or what wakes them, do not work; \
-             see posthorn status",
-            ago(due_at, now)
-        );
-        return Why::new("forgotten", told, None);
+/// Since when it could be sent and nobody has looked at its endpoint, as the sweeper counts; none
+/// when it is known why nobody does.
+fn neglected_since(
+    story: &DeliveryStory,
+    state: &EndpointState,
+    stuck: Option<&str>,
+) -> Option<OffsetDateTime> {
+    if stuck.is_some() || !state.may_send() {
+        return None;
     }
+    let due_at = story.next_attempt_at.unwrap_or_else(|| story.in_line_since());
+    Some(due_at).max(state.not_before).max(story.looked_at)
+}
+
+fn forgotten(since: OffsetDateTime, now: OffsetDateTime) -> Why {
+    let told = format!(
+        "waiting: it could be sent, and nobody looked for {}: the workers, or what wakes them, do \
+         not work; see posthorn status",
+        ago(since, now)
+    );
+    Why::new("forgotten", told, None)
+}
+
+fn in_line(story: &DeliveryStory) -> Why {
     let told = match story.ahead {
         0 => "waiting: the next one to be sent".to_owned(),
         ahead => format!("waiting: in line, {} ahead", plural(ahead, "delivery", "deliveries")),
@@ -280,6 +330,12 @@ fn last_attempt(number: u32, last: &LastAttempt, now: OffsetDateTime) -> String 
     let said = last.sentence.as_ref().map_or(String::new(), |said| format!(": {said}"));
     let ago = ago(last.at, now);
     format!("attempt {number}, {ago} ago: {}{status}{said}", last.class)
+}
+
+/// How long it took; less than a second in milliseconds.
+fn took(since: OffsetDateTime, at: OffsetDateTime) -> String {
+    let took = between(since, at);
+    if took.as_secs() == 0 { format!("{} ms", took.as_millis()) } else { span(took) }
 }
 
 fn ago(since: OffsetDateTime, now: OffsetDateTime) -> String {
