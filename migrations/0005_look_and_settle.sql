@@ -31,7 +31,9 @@ create function look(p_endpoint uuid, p_limit int, p_fence uuid)
         faulty_id uuid, faulty_fault text, faulty_since timestamptz, faulty_others int,
         ids uuid[], event_ids uuid[], event_types text[], object_ids text[],
         occurred_ats timestamptz[], traceparents text[],
-        attempts int[], refusals int[], first_attempt_ats timestamptz[], poisonous bool[]
+        attempts int[], refusals int[], first_attempt_ats timestamptz[], poisonous bool[],
+        -- Of what stepped aside on a fault of ours: its code, for people.
+        faults text[]
     )
     language plpgsql volatile
     -- A plan made while nothing waited must still be right when a hundred thousand do.
@@ -74,9 +76,9 @@ begin
         select array_agg(d.id), array_agg(d.event_id), array_agg(d.event_type),
                array_agg(d.object_id), array_agg(d.occurred_at), array_agg(d.traceparent),
                array_agg(d.attempts), array_agg(d.refusals), array_agg(d.first_attempt_at),
-               array_agg(d.poisonous)
+               array_agg(d.poisonous), array_agg(d.fault)
             into ids, event_ids, event_types, object_ids, occurred_ats, traceparents,
-                attempts, refusals, first_attempt_ats, poisonous
+                attempts, refusals, first_attempt_ats, poisonous, faults
             from (
                 -- In line and back in line, each by an index of its own, merged by sequence.
                 select * from (

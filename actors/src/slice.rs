@@ -235,7 +235,7 @@ impl Slice<'_> {
             id: AttemptId::from(Uuid::now_v7()),
             number: delivery.facts.attempts + 1,
             started_at: self.now(),
-            reason: reason(&self.state, &delivery.facts),
+            reason: reason(&self.state, &delivery.facts, delivery.fault),
             fresh_until: self.fresh + FRESH_FOR,
             waited_for: self.waited_for(),
         }

@@ -46,6 +46,7 @@ mod timers;
 mod told;
 mod told_apart;
 mod traces;
+mod traces_parts;
 mod turn;
 mod turn_beside;
 mod turn_lost;

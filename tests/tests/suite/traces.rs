@@ -9,10 +9,11 @@ use anyhow::{Context, ensure};
 use posthorn_tests::{Answer, Lab, Receiver, Span, Trace, until};
 use proto::v1::payment_service_client::PaymentServiceClient;
 use proto::v1::{CreatePaymentRequest, CreatePaymentResponse};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
+use crate::traces_parts::is_slow;
 use crate::{crash, merchant, shared_lab};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -52,9 +53,13 @@ pub(crate) async fn pay(lab: &Lab, merchant: &str, traceparent: &str) -> anyhow:
 }
 
 /// Makes an endpoint's backoff short, and leaves its schedule long: nothing is exhausted meanwhile.
-async fn hasten(lab: &Lab, endpoint: &str) -> anyhow::Result<()> {
+pub(crate) async fn hasten(lab: &Lab, endpoint: &str) -> anyhow::Result<()> {
+    configure(lab, endpoint, json!({ "backoff_initial_ms": 200, "backoff_max_ms": 400 })).await
+}
+
+/// Gives an endpoint its policy, within no bounds.
+pub(crate) async fn configure(lab: &Lab, endpoint: &str, policy: Value) -> anyhow::Result<()> {
     let mut db = PgConnection::connect(&lab.database_url()?).await?;
-    let policy = json!({ "backoff_initial_ms": 200, "backoff_max_ms": 400 });
     let changed = sqlx::query("update endpoints set policy = $2 where id = $1")
         .bind(Uuid::parse_str(endpoint.trim_start_matches("ep_"))?)
         .bind(policy)
@@ -65,7 +70,7 @@ async fn hasten(lab: &Lab, endpoint: &str) -> anyhow::Result<()> {
 }
 
 /// Turns of the delivery, the earliest first; each with its attempt.
-fn turns(trace: &Trace) -> anyhow::Result<Vec<(&Span, &Span)>> {
+pub(crate) fn turns(trace: &Trace) -> anyhow::Result<Vec<(&Span, &Span)>> {
     let processed = trace.named("process webhook-wakes").into_iter();
     processed
         .enumerate()
@@ -74,7 +79,7 @@ fn turns(trace: &Trace) -> anyhow::Result<Vec<(&Span, &Span)>> {
 }
 
 /// The way from the request to the transaction, and that everything else is below it.
-fn begins_well<'a>(trace: &'a Trace, request: &str) -> anyhow::Result<&'a Span> {
+pub(crate) fn begins_well<'a>(trace: &'a Trace, request: &str) -> anyhow::Result<&'a Span> {
     trace.is_connected_below(Some(CALLER))?;
     let server = trace.only(request)?;
     ensure!(server.tag("span.kind") == "server" && server.service == "posthorn-api");
@@ -98,7 +103,12 @@ fn begins_well<'a>(trace: &'a Trace, request: &str) -> anyhow::Result<&'a Span> 
 }
 
 /// One attempt with its parts; its time is made up of theirs.
-fn attempted_well(trace: &Trace, turn: &Span, attempt: &Span, status: u16) -> anyhow::Result<()> {
+pub(crate) fn attempted_well(
+    trace: &Trace,
+    turn: &Span,
+    attempt: &Span,
+    status: u16,
+) -> anyhow::Result<()> {
     let fetch = trace.one_below(attempt, "GET /payload/{payment_id}")?;
     ensure!(fetch.tag("span.kind") == "client" && fetch.tag("http.response.status_code") == "200");
     let post = trace.one_below(attempt, "POST")?;
@@ -291,7 +301,12 @@ async fn jaeger_itself_tells_the_same() -> anyhow::Result<()> {
         return Ok(());
     }
     let lab = Lab::start_with(&[("POSTHORN_TRACES", "jaeger")]).await?;
-    tokio::try_join!(is_delivered(&lab), fails_three_times(&lab), opens_the_breaker(&lab))?;
+    tokio::try_join!(
+        is_delivered(&lab),
+        fails_three_times(&lab),
+        opens_the_breaker(&lab),
+        is_slow(&lab)
+    )?;
     survives_a_kill(&lab).await
 }
 

@@ -1,7 +1,7 @@
 //! A look: take the turn, read where the endpoint stands and what is due.
 
 use domain::endpoint::{DeliveryFacts, EndpointState, Faulty, Ordering, Policy};
-use domain::{DeliveryId, EndpointId, EventId, EventType, Invalid, MerchantId};
+use domain::{DeliveryId, EndpointId, EventId, EventType, Fault, Invalid, MerchantId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -74,6 +74,8 @@ pub struct DueDelivery {
     pub occurred_at: OffsetDateTime,
     /// The trace of the transaction that wrote it.
     pub traceparent: Option<String>,
+    /// The fault of ours on which it stepped aside, if it did so last: for people.
+    pub fault: Option<Fault>,
 }
 
 /// What a last look saw.
@@ -201,6 +203,7 @@ fn due_of(row: &PgRow) -> Result<Vec<DueDelivery>, StoreError> {
     let mut first_attempt_ats =
         column::<Option<OffsetDateTime>>(row, "first_attempt_ats")?.into_iter();
     let mut poisonous = column::<bool>(row, "poisonous")?.into_iter();
+    let mut faults = column::<Option<String>>(row, "faults")?.into_iter();
     let mut next = |id: Uuid| {
         let event_type = EventType::try_from(event_types.next()?).ok()?;
         Some(DueDelivery {
@@ -216,6 +219,7 @@ fn due_of(row: &PgRow) -> Result<Vec<DueDelivery>, StoreError> {
             object_id: object_ids.next()?,
             occurred_at: occurred_ats.next()?,
             traceparent: traceparents.next()?,
+            fault: faults.next()?.as_deref().and_then(Fault::of_code),
         })
     };
     ids.into_iter()
