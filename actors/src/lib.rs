@@ -17,6 +17,7 @@ mod figures;
 mod jitter;
 mod kept;
 mod last_look;
+mod news;
 mod object;
 mod persist;
 mod readiness;

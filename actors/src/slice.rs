@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::attempt::{self, Made, Plan, Turn};
 use crate::ended::{Ended, caught};
 use crate::jitter;
+use crate::news;
 use crate::persist::persist;
 use crate::reason::reason;
 use crate::report::{SliceReport, StateView, millis};
@@ -270,14 +271,14 @@ impl Slice<'_> {
         let jitter = jitter::draw();
         loop {
             let decision = decide(&self.state, &self.policy, &command, self.now(), jitter);
-            let state = decision.state_after(self.state);
+            let decided = decision.state_after(self.state);
             let settlement = Settlement {
                 endpoint: self.turn.endpoint,
                 fence: self.fence,
                 version: self.version,
                 attempt,
                 decision: &decision,
-                state: &state,
+                state: &decided,
             };
             let store = &self.turn.worker.store;
             let began = Instant::now();
@@ -293,6 +294,7 @@ impl Slice<'_> {
                     self.close();
                 }
                 Settled::Done { state, version, config_version } => {
+                    news::tell(self.turn, &made.span, &self.state, &decided);
                     (self.state, self.version) = (state, version);
                     self.fresh = Instant::now();
                     made.tell(&decision, &self.state, self.now());

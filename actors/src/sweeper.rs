@@ -20,6 +20,8 @@ const ROUND: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 /// Endpoints of one round, at most; the longest alone come first.
 const LIMIT: u16 = 1_000;
+/// Endpoints that the line of a round names; the longest alone come first.
+const NAMED_MAX: usize = 10;
 /// Partitions, and what has expired, are looked after once in so many rounds: every hour.
 const ROUNDS_PER_UPKEEP: u32 = 360;
 /// Deliveries of one step of the expiry: each takes a transaction of its own.
@@ -63,7 +65,13 @@ async fn wake_all(ingress: &Ingress, left_alone: &[LeftAlone]) {
     if left_alone.is_empty() {
         return;
     }
-    tracing::warn!(found = left_alone.len(), "the sweeper found endpoints left alone");
+    let endpoints: Vec<_> =
+        left_alone.iter().take(NAMED_MAX).map(|alone| alone.endpoint.to_string()).collect();
+    tracing::warn!(
+        found = left_alone.len(),
+        endpoints = endpoints.join(" "),
+        "the sweeper found endpoints left alone"
+    );
     for LeftAlone { endpoint, fence } in left_alone {
         // The fence names this very neglect: however many rounds it lasts, one wake waits.
         let key = format!("sweep-{fence}");

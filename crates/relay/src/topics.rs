@@ -51,18 +51,23 @@ pub async fn ensure(kafka: &str) -> Result<(), Error> {
             |topic, (setting, value)| topic.set(setting, value),
         )
     });
+    let mut older = Vec::new();
     for (topic, result) in
         [EVENTS, WAKES].into_iter().zip(admin.create_topics(&topics, &options).await?)
     {
         match result {
             Ok(_) => tracing::info!(topic, partitions = PARTITIONS, "created the topic"),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => older.push(topic),
             Err((_, code)) => return Err(Error::Topic { topic, reason: code.to_string() }),
         }
     }
-    let specifiers = [EVENTS, WAKES].map(ResourceSpecifier::Topic);
+    if older.is_empty() {
+        return Ok(());
+    }
+    // What was made just now is as it was asked for, and not every broker knows it yet.
+    let specifiers: Vec<_> = older.iter().copied().map(ResourceSpecifier::Topic).collect();
     let described = admin.describe_configs(&specifiers, &options).await?;
-    for (topic, described) in [EVENTS, WAKES].into_iter().zip(described) {
+    for (topic, described) in older.into_iter().zip(described) {
         say_what_differs(topic, described);
     }
     Ok(())

@@ -103,6 +103,11 @@ impl Operations {
             })
             .await?;
         self.waker.wake(address.endpoint, Some(fence));
+        if updated.changed {
+            let Address { endpoint, command_id, actor } = &address;
+            let enabled_again = updated.enabled_again;
+            tracing::info!(%endpoint, %command_id, actor, enabled_again, "an endpoint was changed");
+        }
         Ok(updated)
     }
 

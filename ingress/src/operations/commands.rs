@@ -142,6 +142,10 @@ impl Operations {
         if !is_announced {
             self.waker.wake(endpoint, fence);
         }
+        if obeyed.changed {
+            let (command, status) = (told.name(), name_of(obeyed.state.status));
+            tracing::info!(%endpoint, command, %command_id, actor, status, "an endpoint was told");
+        }
         Ok(DoneCommand { command_id, obeyed })
     }
 

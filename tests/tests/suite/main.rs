@@ -24,6 +24,7 @@ mod grpc;
 mod ids;
 mod in_between;
 mod kafka_gone;
+mod log_lines;
 mod metrics;
 mod moved_worker;
 mod next_build;

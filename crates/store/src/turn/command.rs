@@ -51,6 +51,21 @@ pub enum Told {
     RedeliverMany(Redeliverable),
 }
 
+impl Told {
+    /// What it is called.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Disable => "disable",
+            Self::Enable => "enable",
+            Self::Delete => "delete",
+            Self::Skip { .. } => "skip",
+            Self::Redeliver { .. } | Self::RedeliverMany(_) => "redeliver",
+        }
+    }
+}
+
 /// A command: what, to whom, by whom, and its id.
 #[derive(Debug, Clone)]
 pub struct Order<'a> {
