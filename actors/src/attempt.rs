@@ -21,9 +21,6 @@ use tracing::{Instrument, Span};
 
 use crate::worker::Worker;
 
-/// Where what wakes an endpoint is announced, as spans have it.
-const WAKES: &str = "webhook-wakes";
-
 /// Whose turn it is, and what its look saw.
 #[derive(Clone, Copy)]
 pub(crate) struct Turn<'a> {
@@ -67,7 +64,7 @@ pub(crate) async fn run(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> 
         object: &delivery.object_id,
         traceparent: delivery.traceparent.as_deref(),
     };
-    let span = spans::process(WAKES, turn.invocation, about);
+    let span = spans::process(&turn.worker.wake_topic.name(), turn.invocation, about);
     let attempt = span.in_scope(|| spans::attempt(&plan.id, plan.number, &plan.reason));
     let under_way = metrics::worker().attempt_begins();
     let Some(row) = send(turn, delivery, plan).instrument(attempt.clone()).await else {

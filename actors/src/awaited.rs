@@ -15,7 +15,7 @@ use crate::persist::persist;
 use crate::worker::Worker;
 
 /// The topic of our relay. Its records wait for their rows; those of any other topic may not have.
-const OF_OUR_RELAY: &str = "webhook-wakes";
+pub(crate) const OF_OUR_RELAY: &str = "webhook-wakes";
 /// Rows are visible milliseconds after their record, as a rule.
 const BACK_IN_FIRST: Duration = Duration::from_millis(100);
 /// A synchronous standby that is away holds back a commit for longer.

@@ -42,7 +42,12 @@ pub async fn subscribe_beside(
 /// # Errors
 /// When Restate is away.
 pub async fn subscribed_topics(restate_admin_url: &str) -> Result<Vec<String>, RestateError> {
-    let known = Http::new(restate_admin_url)?.get("/subscriptions").await?;
+    topics_read(&Http::new(restate_admin_url)?).await
+}
+
+/// The same, by a client that is there.
+pub(crate) async fn topics_read(admin: &Http) -> Result<Vec<String>, RestateError> {
+    let known = admin.get("/subscriptions").await?;
     let prefix = format!("kafka://{CLUSTER}/");
     let ours = items(&known, "subscriptions").filter(|it| text(it, "sink") == SINK);
     Ok(ours.filter_map(|it| text(it, "source").strip_prefix(&prefix).map(str::to_owned)).collect())

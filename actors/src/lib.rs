@@ -45,7 +45,7 @@ pub use config::{Config, RegisterConfig};
 pub use register::{RegisterError, Registered, group_of, register};
 pub use restate::RestateError;
 
-use crate::worker::Worker;
+use crate::worker::{WakeTopic, Worker};
 
 /// Why the worker could not start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +93,9 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
         client: delivery::Client::new(config.delivery.client_config()?)?,
         keys: config.delivery.key_ring()?,
         payloads: data_service::Client::new(&config.data_service_url)?,
+        wake_topic: WakeTopic::of_our_relay(),
     });
+    let topic = worker.wake_topic.clone();
     let ingress = restate::Ingress::new(&config.restate_ingress_url)?;
     let admin = restate::Http::new(&config.restate_admin_url)?;
     // Exposed from the start: a counter that begins with its first event hides it.
@@ -107,7 +109,7 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
         serve::serve(object, object::endpoint(worker), shutdown.clone()),
         observability::serve_health(health_listener, health.routes(), shutdown.clone()),
         figures::run(store.clone(), admin.clone(), shutdown.clone()),
-        readiness::run(admin, health.clone(), shutdown.clone()),
+        readiness::run(admin, topic, health.clone(), shutdown.clone()),
         sweeper::run(store, ingress, health, shutdown),
     );
     served?;

@@ -8,18 +8,25 @@ use std::time::Duration;
 use observability::Health;
 use tokio_util::sync::CancellationToken;
 
-use crate::register::{Serving, subscribes};
+use crate::cdc::topics_read;
+use crate::register::Serving;
 use crate::restate::{Http, RestateError, reach};
+use crate::worker::WakeTopic;
 
 /// The part of health.
 const PART: &str = "restate";
 /// Between two looks: small questions to a part next to us.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// Keeps the part `restate` of `health` true, until `shutdown`.
-pub(crate) async fn run(admin: Http, health: Health, shutdown: CancellationToken) {
+/// Keeps the part `restate` of `health` true, and `topic`, until `shutdown`.
+pub(crate) async fn run(
+    admin: Http,
+    topic: WakeTopic,
+    health: Health,
+    shutdown: CancellationToken,
+) {
     loop {
-        match missing(&admin).await {
+        match missing(&admin, &topic).await {
             Ok(None) => health.ready(PART),
             Ok(Some(what)) => health.not_ready(PART, what),
             Err(error) => health.not_ready(PART, error.to_string()),
@@ -31,7 +38,11 @@ pub(crate) async fn run(admin: Http, health: Health, shutdown: CancellationToken
     }
 }
 
-async fn missing(admin: &Http) -> Result<Option<String>, RestateError> {
+async fn missing(admin: &Http, topic: &WakeTopic) -> Result<Option<String>, RestateError> {
+    let read = topics_read(admin).await?.pop();
+    if let Some(read) = &read {
+        topic.is(read);
+    }
     let Some(serving) = Serving::of(admin).await? else {
         return Ok(Some("Restate does not know this worker: run `posthorn register`".to_owned()));
     };
@@ -46,7 +57,7 @@ async fn missing(admin: &Http) -> Result<Option<String>, RestateError> {
             "Restate sends new work to {uri}, where nobody listens ({error}): run `posthorn register`"
         )));
     }
-    if !subscribes(admin).await? {
+    if read.is_none() {
         return Ok(Some(
             "Restate reads no topic for this worker: run `posthorn register`".to_owned(),
         ));

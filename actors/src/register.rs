@@ -97,12 +97,6 @@ impl Serving {
     }
 }
 
-/// Is there a subscription to our handler?
-pub(crate) async fn subscribes(admin: &Http) -> Result<bool, RestateError> {
-    let known = admin.get("/subscriptions").await?;
-    Ok(items(&known, "subscriptions").any(|known| text(known, "sink") == SINK))
-}
-
 /// New code is a new URL: the path carries the build's id, so that what runs keeps its code.
 async fn deployment(
     admin: &Http,

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::merchant;
+use crate::traces::{of_caller, pay};
 
 /// Less than the minute after which the sweeper would come.
 const BEFORE_THE_SWEEPER: Duration = Duration::from_secs(25);
@@ -105,7 +106,7 @@ async fn records_of_a_foreign_cdc_lose_nothing_at_their_worst() -> anyhow::Resul
     doubled_and_reordered(&foreign, &mut db).await?;
     before_their_row(&foreign, &mut db).await?;
     one_that_never_gets_a_row(&foreign, &mut db).await?;
-    Ok(())
+    turns_are_named_after_the_topic(&foreign, &mut db).await
 }
 
 /// Each record twice, the newest first, then all of them again: once each, in order.
@@ -179,6 +180,22 @@ async fn one_that_never_gets_a_row(foreign: &Foreign, db: &mut PgConnection) -> 
     foreign.send(&records(db, &merchant).await?).await?;
     receiver.wait_for(1, BEFORE_THE_SWEEPER).await?;
     ensure!(amounts(&receiver) == [1], "{:?}", amounts(&receiver));
+    Ok(())
+}
+
+/// A trace names the topic that Restate reads, and not the one that nobody does.
+async fn turns_are_named_after_the_topic(
+    foreign: &Foreign,
+    db: &mut PgConnection,
+) -> anyhow::Result<()> {
+    let receiver = Receiver::start().await?;
+    let merchant = merchant("foreign-traced");
+    foreign.lab.api()?.merchant(&merchant, receiver.url()).await?;
+    let (id, header) = of_caller();
+    pay(&foreign.lab, &merchant, &header).await?;
+    foreign.send(&records(db, &merchant).await?).await?;
+    let traces = foreign.lab.traces()?;
+    traces.read(&id, |trace| trace.only("process webhook-events").map(|_| ())).await?;
     Ok(())
 }
 
