@@ -84,23 +84,31 @@ pub(crate) fn joined(span: Span, headers: &HeaderMap) -> Span {
     span
 }
 
-/// The caller's `traceparent`, if it is one by W3C Trace Context, section 3.2.
+/// The caller's `traceparent`, if it is one by W3C Trace Context, section 3.2; of a later version what
+/// this one knows of it.
 fn callers_trace(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(TRACEPARENT)?.to_str().ok()?;
     let hex = |part: &str, length: usize| {
         part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
     let is_zero = |part: &str| part.bytes().all(|b| b == b'0');
-    let parts: Vec<&str> = text.split('-').collect();
-    let [version, trace_id, parent_id, flags] = parts[..] else { return None };
+    let mut parts = text.split('-');
+    let mut part = || parts.next();
+    let (version, trace_id, parent_id, flags) = (part()?, part()?, part()?, part()?);
     let is_good = hex(version, 2)
         && version != "ff"
         && hex(trace_id, 32)
         && !is_zero(trace_id)
         && hex(parent_id, 16)
         && !is_zero(parent_id)
-        && hex(flags, 2);
-    is_good.then(|| text.to_owned())
+        && hex(flags, 2)
+        && (version != "00" || parts.next().is_none());
+    let flags = u8::from_str_radix(flags, 16).ok().filter(|_| is_good)?;
+    match version {
+        "00" => Some(text.to_owned()),
+        // Of its flags, only this one is known.
+        _ => Some(format!("00-{trace_id}-{parent_id}-{:02x}", flags & 1)),
+    }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
@@ -153,8 +161,16 @@ mod tests {
             Call::of(&headers(TRACEPARENT, &[text.as_bytes()])).expect("a call").traceparent
         };
         assert_eq!(trace(TRACE).as_deref(), Some(TRACE));
+        let of_version = |version: &str, rest: &str| trace(&format!("{version}{rest}"));
+        let rest = TRACE.trim_start_matches("00");
+        assert_eq!(of_version("01", rest).as_deref(), Some(TRACE));
+        let later = rest.replace("-01", "-ff-what-comes-later");
+        assert_eq!(of_version("cc", &later).as_deref(), Some(TRACE), "its known part");
         for bad in [
             "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes-later",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01what-comes-later",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",

@@ -207,7 +207,7 @@ pub fn process(topic: &str, invocation: &Invocation, about: Delivery<'_>) -> Spa
         otel.status_code = field::Empty,
         messaging.system = "kafka",
         messaging.operation.type = "process",
-        messaging.operation.name = "wake",
+        messaging.operation.name = "process",
         messaging.destination.name = topic,
         restate.invocation.id = invocation.id,
         posthorn.wake.because = invocation.because,

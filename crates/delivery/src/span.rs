@@ -14,11 +14,12 @@ use crate::failure::Failure;
 /// Spans for traces, which logs leave out; the name is observability's.
 const TARGET: &str = "posthorn::span";
 
-/// Resolving the host, and judging every address behind it.
+/// Asking name servers for the host, and judging every address behind it.
 pub(crate) fn guard(url: &CanonicalUrl) -> Span {
     tracing::info_span!(
         target: TARGET,
         "guard",
+        otel.kind = "client",
         otel.status_code = field::Empty,
         server.address = host(url),
         error.type = field::Empty,

@@ -90,6 +90,8 @@ pub(crate) fn begins_well<'a>(trace: &'a Trace, request: &str) -> anyhow::Result
     ensure!(publish.tag("span.kind") == "producer" && publish.service == "posthorn-relay");
     ensure!(publish.tag("posthorn.acknowledged") == "true");
     for turn in trace.named("process webhook-wakes") {
+        ensure!(turn.tag("messaging.operation.name") == "process");
+        ensure!(turn.tag("messaging.destination.name") == "webhook-wakes");
         ensure!(turn.parent.as_ref() == Some(&transaction.id), "a turn is elsewhere");
         ensure!(turn.tag("span.kind") == "consumer" && turn.service == "posthorn-worker");
         ensure!(turn.tag("restate.invocation.id").starts_with("inv_"));
@@ -125,7 +127,7 @@ pub(crate) fn attempted_well(
     let is_reused = post.tag("posthorn.connection.reused") == "true";
     ensure!(parts.len() == if is_reused { 2 } else { 4 }, "{} parts", parts.len());
     if !is_reused {
-        trace.one_below(attempt, "guard")?;
+        ensure!(trace.one_below(attempt, "guard")?.tag("span.kind") == "client");
         ensure!(trace.one_below(attempt, "connect")?.tag("network.peer.address") == "127.0.0.1");
     }
     attempt.adds_up(&parts, REST)?;
