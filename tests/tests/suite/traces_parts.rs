@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use posthorn_tests::{Answer, Lab, Receiver, Span, Trace};
+use posthorn_tests::{Answer, Lab, Receiver, Span, Trace, until};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use crate::traces::{attempted_well, begins_well, configure, of_caller, pay, turns};
+use crate::traces::{attempted_well, begins_well, configure, hasten, of_caller, pay, turns};
 use crate::{merchant, shared_lab};
 
 /// What a slow merchant takes, far more than all else of an attempt.
@@ -118,4 +118,44 @@ async fn a_fault_of_ours_and_a_redelivery_are_reasons_that_a_trace_tells() -> an
     let expected = "redelivered: it was over, and somebody put it back in line";
     ensure!(reasons(&trace)?[3] == expected, "{:?}", reasons(&trace)?);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sql_writes_is_in_the_trace_that_its_transaction_names_or_found_by_its_id()
+-> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let (api, receiver, traces) = (lab.api()?, Receiver::start().await?, lab.traces()?);
+    let merchant = merchant("traced-sql");
+    let endpoint = api.merchant(&merchant, receiver.url()).await?;
+    hasten(lab, &endpoint).await?;
+    let mut db = PgConnection::connect(&lab.database_url()?).await?;
+    let insert = "insert into payments (merchant_id, amount, currency) values ($1, 1, 'USD')
+        returning 'pay_' || id";
+    let (id, header) = of_caller();
+    let mut tx = db.begin().await?;
+    sqlx::query("select set_config('posthorn.traceparent', $1, true)")
+        .bind(&header)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(insert).bind(&merchant).execute(&mut *tx).await?;
+    tx.commit().await?;
+    let its_span = header.split('-').nth(2).map(str::to_owned);
+    traces
+        .read(&id, |trace| {
+            for name in ["publish webhook-events", "process webhook-wakes"] {
+                ensure!(trace.only(name)?.parent == its_span, "{name}");
+            }
+            Ok(())
+        })
+        .await?;
+
+    // Without one there is nothing to be below.
+    receiver.script([Answer::Status(500)]);
+    let payment: String = sqlx::query_scalar(insert).bind(&merchant).fetch_one(&mut db).await?;
+    until("each turn is found by the payment's id", Duration::from_secs(30), async || {
+        let found = traces.find("posthorn-worker", "posthorn.payment.id", &payment).await?;
+        ensure!(found.len() == 2, "{found:?}");
+        Ok(())
+    })
+    .await
 }
