@@ -36,6 +36,8 @@ pub struct Standing {
     pub waiting: i64,
     /// When the row of the first in line was written.
     pub waiting_since: Option<OffsetDateTime>,
+    /// When somebody last looked at it, or an operator changed it; none: never.
+    pub looked_at: Option<OffsetDateTime>,
     /// What stepped aside on a fault of ours.
     pub faulty: Option<Faulty>,
     /// When it was deleted, if it was.
@@ -50,6 +52,7 @@ impl Store {
     pub async fn standing(&self, endpoint: EndpointId) -> Result<Option<Standing>, StoreError> {
         let row = sqlx::query(
             "select r.state, r.version, e.deleted_at,
+                 nullif(r.looked_at, '-infinity') as looked_at,
                  f.id as faulty_id, f.fault as faulty_fault, f.since as faulty_since,
                  f.others as faulty_others,
                  (select count(*) from (select from deliveries d
@@ -72,6 +75,7 @@ impl Store {
             version: row.try_get("version")?,
             waiting: row.try_get("waiting")?,
             waiting_since: row.try_get("waiting_since")?,
+            looked_at: row.try_get("looked_at")?,
             faulty: faulty_of(&row)?,
             deleted_at: row.try_get("deleted_at")?,
         }))

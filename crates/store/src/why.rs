@@ -3,7 +3,7 @@
 //! Read only, by ids and indexes alone; several reads that need not be of one moment.
 
 use domain::EndpointId;
-use domain::endpoint::{Asked, DeliveryStory, Ended, LastAttempt, Subject};
+use domain::endpoint::{Asked, DeliveryStory, Ended, EndpointStory, LastAttempt, Subject};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
@@ -137,8 +137,9 @@ struct Event {
 
 fn endpoint_of(endpoint: EndpointId, standing: &Standing) -> Subject {
     let waiting = u32::try_from(standing.waiting).unwrap_or(0);
-    let (state, faulty) = (Box::new(standing.state), standing.faulty);
-    Subject::Endpoint { endpoint, state, waiting, faulty }
+    let Standing { state, waiting_since, looked_at, faulty, .. } = *standing;
+    let story = EndpointStory { endpoint, state, waiting, waiting_since, looked_at, faulty };
+    Subject::Endpoint(Box::new(story))
 }
 
 fn story_of(row: &PgRow) -> Result<DeliveryStory, StoreError> {

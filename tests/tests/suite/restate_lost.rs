@@ -22,7 +22,7 @@ const SWEPT: Duration = Duration::from_secs(240);
 pub(crate) struct Waiting {
     receiver: Receiver,
     merchant: String,
-    endpoint: String,
+    pub(crate) endpoint: String,
     // The invocation that is its timer.
     timer: Value,
 }

@@ -41,9 +41,11 @@ async fn delete_all_records(lab: &Lab) -> anyhow::Result<i64> {
     Ok(before)
 }
 
-fn found_by_the_sweeper(lab: &Lab) -> anyhow::Result<usize> {
+/// The lines in which the sweeper says whom it found.
+fn found_by_the_sweeper(lab: &Lab) -> anyhow::Result<Vec<String>> {
     let log = std::fs::read_to_string(lab.dir().join("log/worker.log"))?;
-    Ok(log.matches("the sweeper found endpoints left alone").count())
+    let lines = log.lines().filter(|line| line.contains("the sweeper found endpoints left alone"));
+    Ok(lines.map(str::to_owned).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,10 +56,14 @@ async fn every_delivery_goes_out_though_nobody_but_the_sweeper_knows_of_it() -> 
     let records = delete_all_records(&lab).await?;
     // Six deliveries, and a wake of each merchant's at least.
     ensure!(records >= 8, "{records} records");
-    ensure!(found_by_the_sweeper(&lab)? == 0, "something was lost before");
+    ensure!(found_by_the_sweeper(&lab)?.is_empty(), "something was lost before");
     wipe_while_it_runs(&lab).await?;
     unwell.has_all(3).await?;
     refusing.has_all(3).await?;
-    ensure!(found_by_the_sweeper(&lab)? > 0, "who else was it?");
+    let found = found_by_the_sweeper(&lab)?;
+    for waiting in [unwell, refusing] {
+        let is_named = found.iter().any(|line| line.contains(&waiting.endpoint));
+        ensure!(is_named, "who else was it? {found:?}");
+    }
     Ok(())
 }

@@ -40,5 +40,5 @@ pub use state::{
 };
 pub use trouble::{Faulty, trouble};
 pub use walk::Walk;
-pub use why::{Asked, DeliveryStory, Ended, LastAttempt, NotAsked, Subject, Why};
+pub use why::{Asked, DeliveryStory, Ended, EndpointStory, LastAttempt, NotAsked, Subject, Why};
 pub use window::Window;

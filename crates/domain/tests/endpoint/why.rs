@@ -1,8 +1,8 @@
 //! What people are told of a delivery: one sentence for each thing that can be the matter.
 
 use domain::endpoint::{
-    Asked, Block, Breaker, DeliveryStory, DisabledReason, Ended, EndpointState, FaultSpan, Faulty,
-    LastAttempt, Status, Subject, UnwellSpan, Why,
+    Asked, Block, Breaker, DeliveryStory, DisabledReason, Ended, EndpointState, EndpointStory,
+    FaultSpan, Faulty, LastAttempt, Status, Subject, UnwellSpan, Why,
 };
 use domain::{DeliveryId, EndpointId, Fault, PaymentId, Unwell};
 use time::macros::datetime;
@@ -262,12 +262,44 @@ fn what_there_is_not_is_said_and_what_is_no_id_is_refused() {
     }
 }
 
+fn standing(endpoint: EndpointId) -> EndpointStory {
+    let looked_at = Some(ago(20));
+    let state = EndpointState::default();
+    EndpointStory { endpoint, state, waiting: 0, waiting_since: None, looked_at, faulty: None }
+}
+
+#[test]
+fn an_endpoint_at_which_nobody_looks_though_something_waits_is_forgotten() {
+    let of = |state: EndpointState, looked_at, waiting_since| {
+        let endpoint = EndpointId::from(Uuid::from_u128(3));
+        let looked_at = Some(ago(looked_at));
+        let story =
+            EndpointStory { state, waiting: 14, waiting_since, looked_at, ..standing(endpoint) };
+        Subject::Endpoint(Box::new(story)).why(None, NOW)
+    };
+    let told = of(EndpointState::default(), 100, Some(ago(840)));
+    assert_eq!(told.is, "forgotten");
+    let first = "14 deliveries wait, and nobody looked for 1 min 40 s: the workers";
+    assert!(told.sentences[0].starts_with(first), "{told:?}");
+    let paused =
+        EndpointState { status: Status::Paused { since: ago(840) }, ..EndpointState::default() };
+    for (state, looked_at, waiting_since, is) in [
+        (EndpointState::default(), 20, Some(ago(840)), "well"),
+        (EndpointState::default(), 9_000, Some(ago(20)), "well"),
+        (EndpointState::default(), 9_000, None, "well"),
+        (unwell(), 9_000, Some(ago(9_000)), "unwell"),
+        (paused, 9_000, Some(ago(9_000)), "paused"),
+    ] {
+        assert_eq!(of(state, looked_at, waiting_since).is, is);
+    }
+}
+
 #[test]
 fn an_endpoint_says_what_waits_for_it() {
     let endpoint = EndpointId::from(Uuid::from_u128(3));
     let of = |state: EndpointState, waiting| {
-        let state = Box::new(state);
-        Subject::Endpoint { endpoint, state, waiting, faulty: None }.why(None, NOW)
+        Subject::Endpoint(Box::new(EndpointStory { state, waiting, ..standing(endpoint) }))
+            .why(None, NOW)
     };
     assert_eq!(
         of(EndpointState::default(), 0).sentences,
@@ -282,9 +314,8 @@ fn an_endpoint_at_which_a_delivery_stepped_aside_on_our_fault_is_not_well() {
     let endpoint = EndpointId::from(Uuid::from_u128(3));
     let delivery = DeliveryId::from(Uuid::from_u128(7));
     let faulty = Faulty { delivery, fault: Fault::PayloadMissing, since: ago(60), others: 2 };
-    let state = Box::new(EndpointState::default());
-    let told =
-        Subject::Endpoint { endpoint, state, waiting: 5, faulty: Some(faulty) }.why(None, NOW);
+    let story = EndpointStory { waiting: 5, faulty: Some(faulty), ..standing(endpoint) };
+    let told = Subject::Endpoint(Box::new(story)).why(None, NOW);
     assert_eq!(told.is, "stuck");
     let expected = format!(
         "{delivery} stepped aside on a fault on our side 1 min ago: the data service knows no such \

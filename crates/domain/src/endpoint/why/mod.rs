@@ -54,6 +54,28 @@ impl DeliveryStory {
     fn in_line_since(&self) -> OffsetDateTime {
         self.put_back_at.unwrap_or(self.written_at)
     }
+
+    /// When its time came, or comes.
+    fn due_at(&self) -> OffsetDateTime {
+        self.next_attempt_at.unwrap_or_else(|| self.in_line_since())
+    }
+}
+
+/// What is known of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointStory {
+    /// Which one.
+    pub endpoint: EndpointId,
+    /// Where it stands.
+    pub state: EndpointState,
+    /// How many deliveries wait; 10001: more than 10000.
+    pub waiting: u32,
+    /// When the first in line was written, or put back; none: nobody is in line.
+    pub waiting_since: Option<OffsetDateTime>,
+    /// When somebody last looked at it, or an operator changed it; none: never.
+    pub looked_at: Option<OffsetDateTime>,
+    /// What stepped aside on a fault of ours.
+    pub faulty: Option<Faulty>,
 }
 
 /// How a delivery ended.
@@ -133,16 +155,7 @@ pub enum Subject {
     /// A delivery.
     Delivery(Box<DeliveryStory>),
     /// An endpoint.
-    Endpoint {
-        /// Which one.
-        endpoint: EndpointId,
-        /// Where it stands.
-        state: Box<EndpointState>,
-        /// How many deliveries wait; 10001: more than 10000.
-        waiting: u32,
-        /// Those of them that stepped aside on a fault of ours.
-        faulty: Option<Faulty>,
-    },
+    Endpoint(Box<EndpointStory>),
 }
 
 impl Subject {
@@ -152,7 +165,7 @@ impl Subject {
             Self::NoPayment(id) => id.to_string(),
             Self::NoDelivery { event, .. } => event.to_string(),
             Self::Delivery(story) => story.delivery.to_string(),
-            Self::Endpoint { endpoint, .. } => endpoint.to_string(),
+            Self::Endpoint(story) => story.endpoint.to_string(),
         }
     }
 
@@ -161,7 +174,7 @@ impl Subject {
         match self {
             Self::NoPayment(_) | Self::NoDelivery { .. } => None,
             Self::Delivery(story) => Some(story.endpoint),
-            Self::Endpoint { endpoint, .. } => Some(*endpoint),
+            Self::Endpoint(story) => Some(story.endpoint),
         }
     }
 
@@ -173,7 +186,7 @@ impl Subject {
     /// The event that it is about, if it is about one.
     pub fn event(&self) -> Option<EventId> {
         match self {
-            Self::NoPayment(_) | Self::Endpoint { .. } => None,
+            Self::NoPayment(_) | Self::Endpoint(_) => None,
             Self::NoDelivery { event, .. } => Some(*event),
             Self::Delivery(story) => Some(story.event),
         }
@@ -183,7 +196,7 @@ impl Subject {
     pub fn traceparent(&self) -> Option<&str> {
         match self {
             Self::Delivery(story) => story.traceparent.as_deref(),
-            Self::NoPayment(_) | Self::NoDelivery { .. } | Self::Endpoint { .. } => None,
+            Self::NoPayment(_) | Self::NoDelivery { .. } | Self::Endpoint(_) => None,
         }
     }
 
@@ -196,9 +209,7 @@ impl Subject {
                 no_delivery(event_type, merchant_id, *at)
             }
             Self::Delivery(story) => of_delivery(story, stuck, now),
-            Self::Endpoint { endpoint, state, waiting, faulty } => {
-                of_endpoint(*endpoint, state, *waiting, faulty.as_ref(), stuck, now)
-            }
+            Self::Endpoint(story) => of_endpoint(story, stuck, now),
         }
     }
 }

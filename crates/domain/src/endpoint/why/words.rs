@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use super::super::history::{cause_in_words, clock, fault_in_words, span};
 use super::super::time_between::between;
 use super::super::{Breaker, DisabledReason, EndpointState, Faulty, Status};
-use super::{DeliveryStory, Ended, LastAttempt, Why};
+use super::{DeliveryStory, Ended, EndpointStory, LastAttempt, Why};
 use crate::{EndpointId, PaymentId};
 
 /// Due for longer than this, and nobody looked: the sweeper would have.
@@ -29,8 +29,11 @@ pub(super) fn of_delivery(story: &DeliveryStory, stuck: Option<&str>, now: Offse
             with_place(why, &format!("it stepped aside itself, for {}", span(between(now, at))))
         }
         (None, Some(at)) => aside(story, at, true, now),
-        (at_endpoint, None) => match neglected_since(story, state, stuck) {
-            Some(since) if now - since > FORGOTTEN_AFTER => forgotten(since, now),
+        (at_endpoint, None) => match neglected_since(story.due_at(), story.looked_at, state, stuck)
+        {
+            Some(since) if now - since > FORGOTTEN_AFTER => {
+                forgotten("waiting: it could be sent", since, now)
+            }
             _ => at_endpoint.map_or_else(|| in_line(story), |why| waiting(why, story.ahead)),
         },
     };
@@ -40,22 +43,23 @@ pub(super) fn of_delivery(story: &DeliveryStory, stuck: Option<&str>, now: Offse
     why
 }
 
-pub(super) fn of_endpoint(
-    endpoint: EndpointId,
-    state: &EndpointState,
-    waiting: u32,
-    faulty: Option<&Faulty>,
-    stuck: Option<&str>,
-    now: OffsetDateTime,
-) -> Why {
-    let wait = match waiting {
+pub(super) fn of_endpoint(story: &EndpointStory, stuck: Option<&str>, now: OffsetDateTime) -> Why {
+    let state = &story.state;
+    let wait = match story.waiting {
         0 => "nothing waits for it".to_owned(),
         1 => "1 delivery waits".to_owned(),
         10_001.. => "more than 10000 deliveries wait".to_owned(),
         many => format!("{many} deliveries wait"),
     };
-    let told = faulty.map(|faulty| of_faulty(faulty, now));
-    match (endpoint_in_the_way(endpoint, state, stuck, now), told) {
+    let neglected = story
+        .waiting_since
+        .and_then(|due_at| neglected_since(due_at, story.looked_at, state, stuck))
+        .filter(|since| now - *since > FORGOTTEN_AFTER);
+    if let Some(since) = neglected {
+        return forgotten(&wait, since, now);
+    }
+    let told = story.faulty.as_ref().map(|faulty| of_faulty(faulty, now));
+    match (endpoint_in_the_way(story.endpoint, state, stuck, now), told) {
         (Some(why), told) => {
             let first = format!("{}; {wait}", why.sentences[0]);
             Why { sentences: std::iter::once(first).chain(told).collect(), ..why }
@@ -294,24 +298,24 @@ fn aside(
     Why::new(is, told, Some(at))
 }
 
-/// Since when it could be sent and nobody has looked at its endpoint, as the sweeper counts; none
-/// when it is known why nobody does.
+/// Since when what is due since `due_at` could be sent and nobody has looked at the endpoint, as the
+/// sweeper counts; none when it is known why nobody does.
 fn neglected_since(
-    story: &DeliveryStory,
+    due_at: OffsetDateTime,
+    looked_at: Option<OffsetDateTime>,
     state: &EndpointState,
     stuck: Option<&str>,
 ) -> Option<OffsetDateTime> {
     if stuck.is_some() || !state.may_send() {
         return None;
     }
-    let due_at = story.next_attempt_at.unwrap_or_else(|| story.in_line_since());
-    Some(due_at).max(state.not_before).max(story.looked_at)
+    Some(due_at).max(state.not_before).max(looked_at)
 }
 
-fn forgotten(since: OffsetDateTime, now: OffsetDateTime) -> Why {
+fn forgotten(what: &str, since: OffsetDateTime, now: OffsetDateTime) -> Why {
     let told = format!(
-        "waiting: it could be sent, and nobody looked for {}: the workers, or what wakes them, do \
-         not work; see posthorn status",
+        "{what}, and nobody looked for {}: the workers, or what wakes them, do not work; see \
+         posthorn status",
         ago(since, now)
     );
     Why::new("forgotten", told, None)
