@@ -51,23 +51,18 @@ pub async fn ensure(kafka: &str) -> Result<(), Error> {
             |topic, (setting, value)| topic.set(setting, value),
         )
     });
-    let mut older = Vec::new();
     for (topic, result) in
         [EVENTS, WAKES].into_iter().zip(admin.create_topics(&topics, &options).await?)
     {
         match result {
             Ok(_) => tracing::info!(topic, partitions = PARTITIONS, "created the topic"),
-            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => older.push(topic),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((_, code)) => return Err(Error::Topic { topic, reason: code.to_string() }),
         }
     }
-    if older.is_empty() {
-        return Ok(());
-    }
-    // What was made just now is as it was asked for, and not every broker knows it yet.
-    let specifiers: Vec<_> = older.iter().copied().map(ResourceSpecifier::Topic).collect();
+    let specifiers = [EVENTS, WAKES].map(ResourceSpecifier::Topic);
     let described = admin.describe_configs(&specifiers, &options).await?;
-    for (topic, described) in older.into_iter().zip(described) {
+    for (topic, described) in [EVENTS, WAKES].into_iter().zip(described) {
         say_what_differs(topic, described);
     }
     Ok(())
@@ -104,13 +99,16 @@ fn say_what_differs(topic: &'static str, described: Result<ConfigResource, RDKaf
         }
     };
     for (setting, wanted) in SETTINGS {
-        let found = described.get(setting).and_then(|entry| entry.value.as_deref());
-        if found != Some(wanted) {
+        // A broker that does not know a new topic yet tells no setting of it at all.
+        let Some(found) = described.get(setting).and_then(|entry| entry.value.as_deref()) else {
+            continue;
+        };
+        if found != wanted {
             tracing::warn!(
                 topic,
                 setting,
                 wanted,
-                found = found.unwrap_or("nothing"),
+                found,
                 "the topic has another setting than this version would give it; it stays as it is"
             );
         }

@@ -330,7 +330,7 @@ async fn very_many_take_their_places_again_in_bounded_steps_before_the_order_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_that_is_under_way_is_told_from_one_that_was_not_made() -> anyhow::Result<()> {
-    let Bench { store, url, mut db, endpoint } = bench("fences", 0).await?;
+    let Bench { store, url, mut db, endpoint } = bench("under_way", 0).await?;
     let unknown = EndpointId::from(Uuid::now_v7());
     let fence = async || {
         let fences = store.fences(&[endpoint, unknown]).await?;

@@ -166,7 +166,7 @@ async fn behind_an_endpoint_that_fails_it_says_what_it_answers_who_is_ahead_and_
     until("its next wake is named", SOON, async || {
         let answer = why(lab, &second)?;
         let invocations = answer["restate"].as_array().context("a list")?;
-        let is_next = |line: &str| line.contains("wake inv_") && line.contains("scheduled for");
+        let is_next = |line: &str| line.contains("wake inv_") && line.contains("scheduled");
         ensure!(invocations.iter().filter_map(Value::as_str).any(is_next), "{answer}");
         Ok(())
     })
