@@ -12,8 +12,8 @@ use domain::guard::CanonicalUrl;
 use domain::{EndpointId, EventType};
 use serde_json::json;
 use store::{
-    Changes, Endpoint, NewHeaders, NewSecret, NewSignatures, Reconfiguration, Reconfigured,
-    Replaced,
+    Changes, Endpoint, KeptSecret, NewHeaders, NewSecret, NewSignatures, Reconfiguration,
+    Reconfigured, Replaced,
 };
 use uuid::Uuid;
 
@@ -153,16 +153,20 @@ impl Operations {
         }
     }
 
-    /// A new secret of each kind of `scheme` of which no live one is there, sealed.
+    /// A new secret of each kind of `scheme` of which there is none that stays, sealed: one that a
+    /// rotation has given its end signs until then, and leaves nothing behind.
     async fn lacking(&self, id: EndpointId, scheme: Scheme) -> Result<Vec<NewSecret>, Refusal> {
         let live = self.store.live_secrets(id).await?;
-        let is_there = |kind: SignatureScheme| {
-            live.iter().any(|secret| secret.is_key_pair == (kind == SignatureScheme::V1a))
+        let stays = |kind: SignatureScheme| {
+            let is_of_it = |secret: &KeptSecret| {
+                secret.is_key_pair == (kind == SignatureScheme::V1a) && secret.expires_at.is_none()
+            };
+            live.iter().any(is_of_it)
         };
         let made = scheme
             .kinds()
             .iter()
-            .filter(|kind| !is_there(**kind))
+            .filter(|kind| !stays(**kind))
             .map(|kind| match kind {
                 SignatureScheme::V1 => Secret::generate(),
                 SignatureScheme::V1a => Secret::generate_asymmetric(),

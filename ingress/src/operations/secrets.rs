@@ -169,17 +169,23 @@ impl Operations {
             "signature_scheme": request.signature_scheme,
             "secret": request.secret,
         }));
-        self.bounded(async {
-            for _ in 0..ROTATION_TRIES_MAX {
-                match self.rotate_once(call, &digest, id, overlap, &request).await {
-                    // Another rotation was quicker: this one comes after it.
-                    Err(Refusal::Internal(error)) if is_version_taken(&*error) => {}
-                    answer => return answer,
+        let (rotated, fence) = self
+            .bounded(async {
+                for _ in 0..ROTATION_TRIES_MAX {
+                    match self.rotate_once(call, &digest, id, overlap, &request).await {
+                        // Another rotation was quicker: this one comes after it.
+                        Err(Refusal::Internal(error)) if is_version_taken(&*error) => {}
+                        Err(refusal) => return Err(refusal),
+                        Ok(rotated) => return Ok((rotated, self.store.secret_made(id).await?)),
+                    }
                 }
-            }
-            Err(Refusal::Busy)
-        })
-        .await
+                Err(Refusal::Busy)
+            })
+            .await?;
+        if fence.is_some() {
+            self.waker.wake(id, fence);
+        }
+        Ok(rotated)
     }
 
     async fn rotate_once(

@@ -117,6 +117,83 @@ async fn rotations_at_once_all_count_and_none_takes_the_place_of_another() -> an
     Ok(())
 }
 
+/// Webhooks of an endpoint that went from `v1` to `v1a`, whose first secret had three seconds left,
+/// and then to `scheme`: as soon as it did, and when the first secret had ended. With its secrets.
+async fn back_in_the_overlap(scheme: &str) -> anyhow::Result<([Request; 2], [String; 2], String)> {
+    let (api, receiver) = (shared_lab().await?.api()?, Receiver::start().await?);
+    let merchant = merchant("overlap");
+    let made = endpoint_with(&api, &merchant, receiver.url(), json!({})).await?;
+    let (path, old) = (format!("/v1/endpoints/{}", text(&made, "id")?), text(&made, "secret")?);
+    let rotate = json!({ "signature_scheme": "v1a", "overlap_s": 3 });
+    let key = api.post(&format!("{path}/rotate-secret"), &rotate).await?;
+    let change = json!({ "signature_scheme": scheme });
+    let (status, changed) = api.send("PATCH", &path, &[], change.to_string()).await?;
+    ensure!(status == 200 && changed["signature_scheme"] == scheme, "{status} {changed}");
+    let new = text(&changed, "secret")?;
+    let in_time = next_webhook(&api, &receiver, &merchant).await?;
+    let after = until("the first secret has ended", SOON, async || {
+        let webhook = next_webhook(&api, &receiver, &merchant).await?;
+        ensure!(!is_signed_by(&webhook, old)?, "it still signs");
+        Ok(webhook)
+    })
+    .await?;
+    let key = text(&key, "public_key")?.to_owned();
+    Ok(([in_time, after], [old.to_owned(), new.to_owned()], key))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheme_that_comes_back_while_its_secret_ends_gets_a_new_one() -> anyhow::Result<()> {
+    let ([in_time, after], [old, new], _) = back_in_the_overlap("v1").await?;
+    ensure!(is_signed_by(&in_time, &old)? && is_signed_by(&in_time, &new)?, "both sign");
+    ensure!(is_signed_by(&after, &new)?, "the new one goes on");
+    ensure!(!in_time.header("webhook-signature").contains("v1a,"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_schemes_are_whole_when_the_secret_of_one_has_ended() -> anyhow::Result<()> {
+    let ([in_time, after], [old, new], key) = back_in_the_overlap("both").await?;
+    ensure!(is_signed_by(&in_time, &old)? && is_signed_by(&in_time, &new)?, "both sign");
+    ensure!(is_signed_by(&after, &new)?, "the new one goes on");
+    ensure!(key.starts_with("whpk_"), "{key}");
+    for webhook in [in_time, after] {
+        let signature = webhook.header("webhook-signature");
+        ensure!(signature.matches("v1a,").count() == 1, "{signature}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_cures_and_wakes_an_endpoint_whose_secrets_cannot_be_opened()
+-> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant("no-secret");
+    let made = endpoint_with(&api, &merchant, receiver.url(), json!({})).await?;
+    let path = format!("/v1/endpoints/{}", text(&made, "id")?);
+    let id: Uuid = text(&made, "id")?.trim_start_matches("ep_").parse()?;
+    let mut db = PgConnection::connect(&lab.database_url()?).await?;
+    sqlx::query("update endpoint_secrets set key_id = 'lost' where endpoint_id = $1")
+        .bind(id)
+        .execute(&mut db)
+        .await?;
+    api.payment(&merchant, 1).await?;
+    // Its wait doubles from 5 s on: after the third it is 16 s at least.
+    until("it waits for long", Duration::from_secs(60), async || {
+        let status = api.get(&format!("{path}/status")).await?;
+        let trouble = status["trouble"].as_str().unwrap_or_default().to_owned();
+        ensure!(trouble.contains("secret_unavailable, 3 in a row"), "{status}");
+        Ok(())
+    })
+    .await?;
+    let rotated = api.post(&format!("{path}/rotate-secret"), &json!({ "overlap_s": 0 })).await?;
+    let webhook = receiver.wait_for(1, Duration::from_secs(12)).await?.remove(0);
+    ensure!(is_signed_by(&webhook, text(&rotated, "secret")?)?);
+    let status = api.get(&format!("{path}/status")).await?;
+    ensure!(status["trouble"].is_null(), "{status}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merchant_brings_its_secret_its_headers_and_asks_for_the_trace() -> anyhow::Result<()> {
     let (api, receiver) = (shared_lab().await?.api()?, Receiver::start().await?);

@@ -32,6 +32,8 @@ pub enum Command {
     UrlChanged,
     /// Its deliveries go out in another order now.
     OrderingChanged,
+    /// It has a new secret, which the store has kept.
+    SecretMade,
     /// It is no more; what waits is cancelled by the store.
     Delete,
     /// Take this delivery out of the line; the store has found it waiting.

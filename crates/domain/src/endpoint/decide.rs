@@ -12,7 +12,7 @@ use super::{
     Command, DisabledReason, EnabledBecause, EndpointEvent, EndpointState, Jitter, Policy, Status,
     evolve, objection,
 };
-use crate::DeliveryId;
+use crate::{DeliveryId, Fault};
 
 /// What follows.
 ///
@@ -155,6 +155,11 @@ fn told(state: &EndpointState, command: &Command, at: OffsetDateTime) -> Vec<End
             Some(EndpointEvent::Enabled { because: EnabledBecause::Operator, at })
         }
         (Command::OrderingChanged, _) => Some(EndpointEvent::OrderingChanged { at }),
+        // There is one to sign with again. What else is the matter, it does not cure.
+        (Command::SecretMade, _) => {
+            let of_secrets = state.fault.filter(|span| span.fault == Fault::Secret);
+            of_secrets.map(|_| EndpointEvent::FaultEnded { at })
+        }
         (Command::Redeliver(deliveries), _) if deliveries > 0 => {
             Some(EndpointEvent::Redelivered { deliveries, at })
         }

@@ -14,7 +14,7 @@ use super::{
     Backoff, Breaker, Command, Decision, DeliveryFacts, DisabledReason, Disposition, EndpointEvent,
     EndpointState, FinishReason, Jitter, Ordering, Policy, Status,
 };
-use crate::{Outcome, Unwell};
+use crate::{Fault, Outcome, Unwell};
 
 /// A step that was made.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ macro_rules! named {
 }
 
 /// Every invariant with its name.
-pub const ALL: [Invariant; 26] = named![
+pub const ALL: [Invariant; 27] = named![
     the_events_fold_to_the_state,
     only_a_2xx_delivers,
     only_a_refusal_advances_the_schedule_of_an_event,
@@ -64,6 +64,7 @@ pub const ALL: [Invariant; 26] = named![
     a_merchant_is_told_apart_from_an_operator,
     only_an_operator_pauses_and_resumes,
     a_new_url_enables_what_the_old_one_had_disabled_and_nothing_else,
+    a_new_secret_ends_a_fault_of_secrets_and_nothing_else,
     only_a_probe_that_gets_through_convicts,
     parallelism_comes_back_by_doubling,
     what_changes_nothing_writes_no_event,
@@ -301,6 +302,21 @@ fn a_new_url_enables_what_the_old_one_had_disabled_and_nothing_else(step: &Step<
         || is_disabled_for(step.before, DisabledReason::Unwell);
     let expected = if is_of_the_url { Status::Active } else { step.before.status };
     step.after.status == expected
+}
+
+fn a_new_secret_ends_a_fault_of_secrets_and_nothing_else(step: &Step<'_>) -> bool {
+    if *step.command != Command::SecretMade {
+        return true;
+    }
+    let (before, after) = (step.before, step.after);
+    let is_cured = before.fault.is_some_and(|span| span.fault == Fault::Secret)
+        && !is_disabled_for(before, DisabledReason::Deleted);
+    if !is_cured {
+        return before == after;
+    }
+    // What the merchant is waited for goes on.
+    let waits_for_it = before.unwell.and_then(|span| span.until);
+    *after == EndpointState { fault: None, not_before: waits_for_it, ..*before }
 }
 
 fn only_a_probe_that_gets_through_convicts(step: &Step<'_>) -> bool {

@@ -97,6 +97,26 @@ fn a_new_url_enables_what_the_old_one_had_disabled_and_not_what_an_operator_had(
 }
 
 #[test]
+fn a_new_secret_ends_the_wait_for_one_and_no_other() {
+    let lacks_one = Outcome::Fault { fault: Fault::Secret };
+    for ordering in [Ordering::Ordered, Ordering::Strict, Ordering::Unordered] {
+        let mut endpoint = Endpoint::new(ordering);
+        endpoint.attempt(delivery(1), status(503));
+        let of_the_merchant = endpoint.state;
+        assert_eq!(endpoint.tell(Command::SecretMade).events, []);
+        for _ in 0..9 {
+            endpoint.attempt(delivery(1), lacks_one);
+        }
+        let at = endpoint.now;
+        assert!(endpoint.state.not_before > of_the_merchant.not_before);
+        assert_eq!(endpoint.tell(Command::SecretMade).events, [EndpointEvent::FaultEnded { at }]);
+        assert_eq!(endpoint.state, of_the_merchant);
+        endpoint.attempt(delivery(1), Outcome::Fault { fault: Fault::Blocked });
+        assert_eq!(endpoint.tell(Command::SecretMade).events, []);
+    }
+}
+
+#[test]
 fn what_the_old_url_still_answers_says_nothing_about_the_new_one() {
     let patience = Outcome::of_status(429, Some(secs(3_600)));
     let ours = Outcome::Fault { fault: Fault::Blocked };

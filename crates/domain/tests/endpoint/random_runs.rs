@@ -25,6 +25,7 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
         2 => Just(Outcome::Unwell { cause: Unwell::Timeout, retry_after: None }),
         1 => Just(Outcome::of_status(429, Some(secs(9_999_999)))),
         1 => Just(Outcome::Fault { fault: Fault::PayloadUnavailable }),
+        1 => Just(Outcome::Fault { fault: Fault::Secret }),
         1 => Just(Outcome::Fault { fault: Fault::PayloadMissing }),
         1 => Just(status(410)),
     ]
@@ -39,6 +40,7 @@ fn any_deed() -> impl Strategy<Value = Deed> {
         Command::Enable,
         Command::UrlChanged,
         Command::OrderingChanged,
+        Command::SecretMade,
         Command::Skip(id(1)),
         Command::Expire { delivery: id(2), waiting_since: NOON },
         Command::Redeliver(1),

@@ -69,7 +69,7 @@ pub struct NewHeaders<'a> {
 pub struct NewSignatures<'a> {
     /// `v1`, `v1a` or `both`.
     pub scheme: &'a str,
-    /// One of each kind of which no live one is there.
+    /// One of each kind of which there is none that stays.
     pub secrets: &'a [NewSecret],
 }
 
@@ -190,7 +190,12 @@ impl Store {
         }
         let moves =
             changes.url.is_some_and(|url| row.try_get("url").is_ok_and(|old: &str| old != url));
-        let decision = decided(&locked, moves, reorders.is_some(), now);
+        let told = [
+            (moves, Command::UrlChanged),
+            (reorders.is_some(), Command::OrderingChanged),
+            (first_version.is_some(), Command::SecretMade),
+        ];
+        let decision = decided(&locked, &told, now);
         let state = append(&mut tx, &locked, &decision, Some((change.id, change.actor))).await?;
         let replaced = Replaced {
             changed: is_written || first_version.is_some(),
@@ -229,10 +234,9 @@ fn is_enabled_again(event: &EndpointEvent) -> bool {
     matches!(event, EndpointEvent::Enabled { because: EnabledBecause::NewUrl, .. })
 }
 
-/// What the domain says to a new URL and another order, in this order.
-fn decided(locked: &Locked, moves: bool, reorders: bool, now: OffsetDateTime) -> Decision {
+/// What the domain says to those that are told, one after the other.
+fn decided(locked: &Locked, told: &[(bool, Command)], now: OffsetDateTime) -> Decision {
     let mut all = Decision { disposition: Disposition::Stay, events: Vec::new() };
-    let told = [(moves, Command::UrlChanged), (reorders, Command::OrderingChanged)];
     for (_, command) in told.iter().filter(|(is_told, _)| *is_told) {
         let state = all.state_after(locked.state);
         all.events.extend(decide(&state, &locked.policy, command, now, Jitter::NONE).events);
@@ -287,7 +291,7 @@ async fn write(
 }
 
 /// Ends the secrets of kinds that the scheme no longer has and keeps the new ones; false when then
-/// one of its kinds has none that is live.
+/// one of its kinds has none that stays: one that a rotation has given its end will be missing.
 async fn sign(
     tx: &mut PgConnection,
     endpoint: EndpointId,
@@ -316,12 +320,10 @@ async fn sign(
         "select case $2 when 'v1' then bool_or(public_key is null)
              when 'v1a' then bool_or(public_key is not null)
              else bool_or(public_key is null) and bool_or(public_key is not null) end
-         from endpoint_secrets
-         where endpoint_id = $1 and (expires_at is null or expires_at > $3)",
+         from endpoint_secrets where endpoint_id = $1 and expires_at is null",
     )
     .bind(endpoint.uuid())
     .bind(new.scheme)
-    .bind(now)
     .fetch_one(tx)
     .await?;
     Ok(Option::unwrap_or(is_whole, false))

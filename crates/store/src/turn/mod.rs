@@ -12,6 +12,7 @@ mod look;
 mod partitions;
 mod payload;
 mod redeliver;
+mod secret_made;
 mod settle;
 mod sweep;
 mod unsent;
