@@ -12,6 +12,7 @@ mod awaited;
 mod call;
 mod cdc;
 mod config;
+mod descriptors;
 mod ended;
 mod figures;
 mod jitter;
@@ -42,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use cdc::{subscribe_beside, subscribed_topics, unsubscribe, wake_left_alone};
 pub use config::{Config, RegisterConfig};
+pub use descriptors::DescriptorsError;
 pub use register::{RegisterError, Registered, group_of, register};
 pub use restate::RestateError;
 
@@ -60,6 +62,9 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// It may not open as many file descriptors as it may need.
+    #[error(transparent)]
+    Descriptors(#[from] DescriptorsError),
     /// The database's URL cannot be read.
     #[error("--database-url: {0}")]
     Store(#[from] store::StoreError),
@@ -83,8 +88,9 @@ pub enum Error {
 /// Runs the worker until `shutdown`.
 ///
 /// # Errors
-/// When an option cannot be used, or a port is taken.
+/// When an option cannot be used, a port is taken, or file descriptors are too few.
 pub async fn run(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), Error> {
+    descriptors::raise(&config)?;
     health.not_ready("database", "not asked yet");
     health.not_ready("restate", "not asked yet");
     let store = Store::new(&config.database_url, "posthorn-worker", config.connections_max)?;

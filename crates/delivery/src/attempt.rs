@@ -110,9 +110,15 @@ codes! {
     DnsTimeout = "dns_timeout",
     /// Our own name servers do not answer, whatever they are asked.
     NamesUnavailable = "names_unavailable",
+    /// The worker has no descriptor, port or memory left for a connection.
+    NoResources = "no_resources",
+    /// The worker's network has no route to the address.
+    NoRoute = "no_route",
+    /// The worker's own firewall does not let the connection out.
+    LocalFirewall = "local_firewall",
     /// The connection was refused.
     ConnectRefused = "connect_refused",
-    /// No route, or another failure to connect.
+    /// Another failure to connect.
     ConnectFailed = "connect_failed",
     /// TCP and TLS were not ready in time.
     ConnectTimeout = "connect_timeout",

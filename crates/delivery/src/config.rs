@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use crate::client::ClientConfig;
 use crate::key_config::KeyConfig;
-use crate::limits::CONCURRENT_ATTEMPTS;
+use crate::limits::{CONCURRENT_ATTEMPTS, DIALLED_MAX, IDLE_CONNECTIONS_MAX, PROMPT_SHARE};
 use crate::names::Names;
 use crate::proxy::EgressProxy;
 use crate::secrets::{KeyRing, KeyRingError};
@@ -64,7 +64,7 @@ pub struct Config {
     /// A file with certificates (PEM) of authorities to trust beside the public ones.
     #[arg(long, env = "POSTHORN_EXTRA_CA_FILE")]
     pub extra_ca_file: Option<PathBuf>,
-    /// Attempts in flight at once, in all.
+    /// Attempts in flight at once, in all. Each may hold up to five file descriptors.
     #[arg(
         long, env = "POSTHORN_CONCURRENT_ATTEMPTS",
         default_value_t = u32::try_from(CONCURRENT_ATTEMPTS).unwrap_or(u32::MAX),
@@ -122,6 +122,16 @@ impl Config {
     /// The keys that seal secrets.
     pub fn key_ring(&self) -> Result<KeyRing, ConfigError> {
         self.keys.key_ring()
+    }
+
+    /// File descriptors that a client may hold at once, at most: each attempt may dial some addresses
+    /// together, and idle connections wait beside them.
+    pub fn descriptors_max(&self) -> u64 {
+        let places = usize::try_from(self.concurrent_attempts).unwrap_or(usize::MAX);
+        // Those that are overdue in a kept place have as many again.
+        let places = places.saturating_add(places / PROMPT_SHARE);
+        let all = places.saturating_mul(DIALLED_MAX).saturating_add(IDLE_CONNECTIONS_MAX);
+        u64::try_from(all).unwrap_or(u64::MAX)
     }
 
     /// Everything that a [`crate::Client`] needs.

@@ -149,13 +149,13 @@ impl Dialer {
         let begun = Instant::now();
         let tcp = match &self.proxy {
             Some(proxy) => proxy.connect().await,
-            None => connect_any(addresses).await.map_err(|error| Failure::connect(&error)),
+            None => connect_any(addresses).await,
         };
         split.connect_us = Some(micros(begun.elapsed()));
         let mut tcp = tcp?;
         // A small request must not wait for the answer to a packet before it.
-        tcp.set_nodelay(true).map_err(|error| Failure::connect(&error))?;
-        let peer = tcp.peer_addr().map_err(|error| Failure::connect(&error))?;
+        tcp.set_nodelay(true).map_err(|_| Failure::connect_failed())?;
+        let peer = tcp.peer_addr().map_err(|_| Failure::connect_failed())?;
         *address = Some(peer);
         // What was dialled was judged; this catches a network that sends us somewhere else.
         match &self.proxy {
@@ -223,15 +223,18 @@ fn no_address(error: NameError) -> Failure {
 
 /// Dials the addresses one after the other, each with a head start over the next; the first that
 /// answers wins and the others are given up.
-async fn connect_any(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
+async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
     let mut waiting = addresses.iter();
     let mut dialling = FuturesUnordered::new();
-    let mut last_error = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    let mut failed: Option<Failure> = None;
     loop {
         if let Some(&address) = waiting.next() {
-            dialling.push(TcpStream::connect(address));
+            dialling.push(async move {
+                let connected = TcpStream::connect(address).await;
+                connected.map_err(|error| Failure::connect(&error, address.ip()))
+            });
         } else if dialling.is_empty() {
-            return Err(last_error);
+            return Err(failed.unwrap_or_else(|| no_address(NameError::NotFound)));
         }
         let head_start = async {
             if waiting.len() == 0 {
@@ -242,7 +245,12 @@ async fn connect_any(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
         tokio::select! {
             Some(result) = dialling.next() => match result {
                 Ok(stream) => return Ok(stream),
-                Err(error) => last_error = error,
+                Err(failure) => {
+                    failed = Some(match failed.take() {
+                        Some(before) => before.or(failure),
+                        None => failure,
+                    });
+                }
             },
             () = head_start => {}
         }

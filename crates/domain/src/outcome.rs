@@ -65,6 +65,9 @@ pub enum Fault {
     Secret,
     /// Our own name servers do not answer, whatever they are asked. Of the whole endpoint.
     NamesUnavailable,
+    /// The worker itself can make no connection: it is out of descriptors, ports or memory, has no
+    /// route, or its own firewall is in the way. Of the whole endpoint.
+    CannotConnect,
     /// The data service could not be asked. Of the whole endpoint.
     PayloadUnavailable,
     /// The data service says that there is no such object. Of this delivery.
@@ -79,10 +82,11 @@ pub enum Fault {
 
 impl Fault {
     /// Every one of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Blocked,
         Self::Secret,
         Self::NamesUnavailable,
+        Self::CannotConnect,
         Self::PayloadUnavailable,
         Self::PayloadMissing,
         Self::PayloadTooLarge,
@@ -102,6 +106,7 @@ impl Fault {
             Self::Blocked
                 | Self::Secret
                 | Self::NamesUnavailable
+                | Self::CannotConnect
                 | Self::PayloadUnavailable
                 | Self::Busy
         )
@@ -113,6 +118,7 @@ impl Fault {
             Self::Blocked => "blocked",
             Self::Secret => "secret_unavailable",
             Self::NamesUnavailable => "names_unavailable",
+            Self::CannotConnect => "cannot_connect",
             Self::PayloadUnavailable => "payload_unavailable",
             Self::PayloadMissing => "payload_missing",
             Self::PayloadTooLarge => "payload_too_large",

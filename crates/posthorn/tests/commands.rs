@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -137,4 +138,43 @@ fn a_command_whose_reader_has_seen_enough_ends_quietly() {
         let said = (output.status.code(), text(&output.stderr));
         assert_eq!(said, (Some(128 + 13), String::new()), "{arguments:?}");
     }
+}
+
+/// A worker that finds nobody, of a process that may open at most `hard` files and begins with `soft`.
+fn worker(soft: u32, hard: u32) -> Command {
+    let mut command = Command::new("sh");
+    let limited = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+    command.args(["-c", &limited, env!("CARGO_BIN_EXE_posthorn"), "worker"]);
+    command.args(["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"]);
+    command.args(["--database-url", "postgres://nobody@127.0.0.1:1/nothing"]);
+    let key = format!("k1:{}=", "A".repeat(43));
+    command.env("POSTHORN_SECRET_KEYS", key).env("POSTHORN_CONCURRENT_ATTEMPTS", "64");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_worker_takes_the_descriptors_that_it_may_have() {
+    let mut child = worker(100, 2_000).spawn().expect("it starts");
+    let limits = format!("/proc/{}/limits", child.id());
+    let raised = |line: &str| line.split_whitespace().nth(3) == Some("2000");
+    let begun = Instant::now();
+    let mut is_raised = false;
+    while !is_raised && begun.elapsed() < Duration::from_secs(20) {
+        let limits = std::fs::read_to_string(&limits).unwrap_or_default();
+        is_raised = limits.lines().any(|l| l.starts_with("Max open files") && raised(l));
+        std::thread::yield_now();
+    }
+    child.kill().expect("it ran");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(is_raised, "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn a_worker_that_may_not_have_the_descriptors_that_it_needs_does_not_start() {
+    let output = worker(100, 500).output().expect("it ends");
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("may need 1104 file descriptors at once and may open 500"), "{said}");
+    assert!(said.contains("POSTHORN_CONCURRENT_ATTEMPTS"), "{said}");
 }

@@ -178,6 +178,7 @@ pub(super) fn fault_in_words(fault: Fault) -> String {
         Fault::Blocked => "its address is not one that may be reached",
         Fault::Secret => "no secret of it could be opened",
         Fault::NamesUnavailable => "our own name servers do not answer",
+        Fault::CannotConnect => "the worker itself could make no connection",
         Fault::PayloadUnavailable => "the data service could not be asked",
         Fault::PayloadMissing => "the data service knows no such object",
         Fault::PayloadTooLarge => "its payload is too large",

@@ -90,6 +90,7 @@ every!(FAULTS, fault_name(Fault):
     Fault::Blocked => "address blocked",
     Fault::Secret => "secret",
     Fault::NamesUnavailable => "names unavailable",
+    Fault::CannotConnect => "cannot connect",
     Fault::PayloadUnavailable => "payload unavailable",
     Fault::PayloadMissing => "payload missing",
     Fault::PayloadTooLarge => "payload too large",
