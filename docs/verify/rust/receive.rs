@@ -1,6 +1,6 @@
 //! Receives webhooks and believes none whose signature does not fit.
 //!
-//! cargo add standardwebhooks axum http tokio
+//! cargo add standardwebhooks axum http && cargo add tokio --features rt-multi-thread
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use delivery::secrets::Secret;
 use delivery::sign::signature;
 use domain::Outcome;
@@ -123,7 +123,39 @@ async fn java_verifies_by_its_library() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rust_verifies_by_its_library() -> anyhow::Result<()> {
-    check_v1(Path::new(TMP), &[env!("CARGO_BIN_EXE_receive-webhooks")]).await
+    let folder = folder(TMP, "rust", &["Cargo.toml", "Cargo.lock", "receive.rs"])?;
+    // Where the workspace's own build may be told to lie elsewhere, this one stays here.
+    install(&folder, &["cargo", "build", "-q", "--locked", "--target-dir", "target"])?;
+    check_v1(&folder, &["target/debug/receive"]).await
+}
+
+#[test]
+fn the_instruction_of_the_rust_program_adds_what_its_manifest_has() -> anyhow::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rust");
+    let program = std::fs::read_to_string(folder.join("receive.rs"))?;
+    let line = program.lines().find_map(|line| line.strip_prefix("//! cargo add "));
+    let mut told: Vec<String> = line
+        .context("no instruction")?
+        .split(" && cargo add ")
+        .flat_map(|added| {
+            let (crates, features) = added.split_once(" --features ").unwrap_or((added, ""));
+            crates.split(' ').map(move |name| format!("{name} {features}"))
+        })
+        .collect();
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml"))?;
+    let (_, dependencies) = manifest.split_once("[dependencies]\n").context("no dependencies")?;
+    let mut has: Vec<String> = dependencies
+        .lines()
+        .map_while(|line| line.split_once(" = "))
+        .map(|(name, value)| {
+            let features = value.split_once("features = [\"").map_or("", |(_, list)| list);
+            format!("{name} {}", features.trim_end_matches("\"] }").replace("\", \"", ","))
+        })
+        .collect();
+    told.sort();
+    has.sort();
+    ensure!(told == has, "the program says {told:?}, its manifest {has:?}");
+    Ok(())
 }
 
 #[test]
