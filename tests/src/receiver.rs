@@ -25,6 +25,8 @@ pub enum Answer {
     RetryAfter(u16, u32),
     /// Answers 200, after so long.
     Late(Duration),
+    /// Answers 500, and in the body with the request's `authorization`, spelt as PHP's JSON does.
+    Echo,
     /// Never answers.
     Hang,
 }
@@ -143,6 +145,8 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let echo = headers.get("authorization").and_then(|value| value.to_str().ok());
+    let echo = echo.unwrap_or_default().replace('/', r"\/");
     let answer = {
         let mut book = lock(&book);
         let amount = || {
@@ -155,6 +159,7 @@ async fn receive(
         let answered = match answer {
             Answer::Status(status) | Answer::RetryAfter(status, _) => Some(status),
             Answer::Late(_) => Some(200),
+            Answer::Echo => Some(500),
             Answer::Hang => None,
         };
         book.requests.push(Request { headers, body, answered, at: Instant::now() });
@@ -166,6 +171,7 @@ async fn receive(
         Answer::RetryAfter(code, seconds) => {
             (status(code), [("retry-after", seconds.to_string())]).into_response()
         }
+        Answer::Echo => (StatusCode::INTERNAL_SERVER_ERROR, echo).into_response(),
         Answer::Late(after) => {
             tokio::time::sleep(after).await;
             StatusCode::OK.into_response()

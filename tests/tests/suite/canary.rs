@@ -38,6 +38,12 @@ struct Canary {
 }
 
 impl Canary {
+    /// A header's value, also as JSON and a URL spell its slashes.
+    fn of_header(name: &'static str, value: &str) -> Self {
+        let spellings = [value.to_owned(), value.replace('/', r"\/"), value.replace('/', r"\\/")];
+        Self { name, spellings: spellings.into_iter().map(String::into_bytes).collect() }
+    }
+
     fn of_text(name: &'static str, text: &str) -> Self {
         Self { name, spellings: vec![text.as_bytes().to_vec()] }
     }
@@ -64,7 +70,7 @@ async fn a_secret_is_nowhere_and_a_payload_or_a_url_only_in_the_database() -> an
     let key: Vec<u8> = [*Uuid::new_v4().as_bytes(), *Uuid::new_v4().as_bytes()].concat();
     let encoded = base64(&key);
     let secret = format!("whsec_{encoded}");
-    let credential = format!("hunter2-{}", Uuid::new_v4());
+    let credential = format!("hunter2/{}/=", Uuid::new_v4());
     let payload = format!("payload-{}", Uuid::new_v4());
     let token = format!("token-{}", Uuid::new_v4());
     let endpoint = json!({
@@ -76,8 +82,9 @@ async fn a_secret_is_nowhere_and_a_payload_or_a_url_only_in_the_database() -> an
     ensure!(shown == secret);
     hasten(&lab.database_url()?, &endpoint).await?;
 
-    // Every way an attempt can end that writes a line: unwell, refused, delivered.
-    receiver.script([Answer::Status(500), Answer::Status(400), Answer::Status(302)]);
+    // Every way an attempt can end that writes a line: unwell, refused, delivered; and a body that is
+    // kept of each.
+    receiver.script([Answer::Echo, Answer::Status(400), Answer::Status(302)]);
     let event = write_event(&lab.database_url()?, &merchant, &payload).await?;
     let rotate = format!("/v1/endpoints/{endpoint}/rotate-secret");
     let rotated = api.post(&rotate, &json!({})).await?;
@@ -94,7 +101,7 @@ async fn a_secret_is_nowhere_and_a_payload_or_a_url_only_in_the_database() -> an
     let secrets = [
         Canary::of_secret("the imported secret", &encoded, &key),
         Canary::of_text("the new secret", new.trim_start_matches("whsec_")),
-        Canary::of_text("the merchant's header", &credential),
+        Canary::of_header("the merchant's header", &credential),
     ];
     let ours =
         [Canary::of_text("the payload", &payload), Canary::of_text("the URL's token", &token)];
@@ -115,6 +122,7 @@ async fn a_secret_is_nowhere_and_a_payload_or_a_url_only_in_the_database() -> an
     };
     ensure!(!seen("postgres", &payload)?.is_empty(), "the payload is not even in PostgreSQL");
     ensure!(!seen("postgres", &token)?.is_empty(), "the URL is not even in PostgreSQL");
+    ensure!(!seen("postgres", "[redacted]")?.is_empty(), "what the merchant sent back is not kept");
     ensure!(!seen("kafka", &event)?.is_empty(), "the event is not on Kafka");
     ensure!(!seen("restate", &endpoint)?.is_empty(), "the endpoint is not in Restate");
     ensure!(!seen("log", &refused)?.is_empty(), "PostgreSQL's refusal is not in its log");

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use crate::field::CREDENTIAL;
 use crate::hostile::{Hostile, answers, one};
 use crate::receiver::Script;
 use crate::setup::SECRET;
@@ -76,6 +77,14 @@ fn bodies() -> Vec<Hostile> {
         one("sends 10,000 escapes", body("500 Oh", "\x1b[31m".repeat(10_000))),
         one("sends a line of a log and a script", body("500 Oh", forged)),
         one("sends our secret back", body("500 Oh", format!("you signed with {SECRET}"))),
+        one(
+            "sends the merchant's own header back, as PHP's JSON spells it",
+            body("500 Oh", format!(r#"{{"authorization":"{}"}}"#, CREDENTIAL.replace('/', r"\/"))),
+        ),
+        one(
+            "sends the merchant's own header back, as a URL spells it",
+            body("500 Oh", CREDENTIAL.replace(' ', "%20").replace('/', "%2F").replace('=', "%3D")),
+        ),
     ]
 }
 

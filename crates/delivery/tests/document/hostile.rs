@@ -1,8 +1,8 @@
 //! Hostile receivers on plain connections: those that never end, flood, break off, or are no HTTP.
 
-use posthorn_delivery::Request;
+use posthorn_delivery::{CustomHeaders, Request};
 
-use crate::field::{Case, Field};
+use crate::field::{CREDENTIAL, Case, Field};
 use crate::receiver::{OK, Receiver, Script, Talk, answer_all, script};
 use crate::setup::{TIMEOUT, client, request};
 use crate::{answers_of_all_kinds, crowd, handshakes, http2};
@@ -32,6 +32,7 @@ impl Hostile {
 
     fn request(&self, url: &str) -> Request {
         let mut request = request(url);
+        request.headers = CustomHeaders::parse([("authorization", CREDENTIAL)]).expect("allowed");
         if self.is_large {
             request.data = format!("\"{}\"", "x".repeat(250 * 1024)).into();
         }
