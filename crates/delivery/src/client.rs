@@ -47,6 +47,8 @@ pub struct ClientConfig {
     pub extra_authorities: Vec<CertificateDer<'static>>,
     /// For TCP and TLS together.
     pub connect_timeout: Duration,
+    /// For the whole attempt, whatever a request asks for.
+    pub attempt_timeout_max: Duration,
     /// Attempts in flight in all.
     pub concurrent_attempts: usize,
     /// Attempts in flight per endpoint.
@@ -63,6 +65,7 @@ impl ClientConfig {
             proxy: None,
             extra_authorities: Vec::new(),
             connect_timeout: CONNECT_TIMEOUT,
+            attempt_timeout_max: ATTEMPT_TIMEOUT_MAX,
             concurrent_attempts: CONCURRENT_ATTEMPTS,
             concurrent_attempts_per_endpoint: CONCURRENT_ATTEMPTS_PER_ENDPOINT,
         }
@@ -76,6 +79,7 @@ pub struct Client(Arc<Parts>);
 struct Parts {
     url_policy: UrlPolicy,
     dialer: Dialer,
+    attempt_timeout_max: Duration,
     gate: Gate,
     pool: Arc<Pool>,
 }
@@ -93,6 +97,7 @@ impl Client {
                 tls,
                 connect_timeout: config.connect_timeout,
             },
+            attempt_timeout_max: config.attempt_timeout_max,
             gate: Gate::new(config.concurrent_attempts, config.concurrent_attempts_per_endpoint),
             pool: Pool::start(),
         })))
@@ -113,7 +118,7 @@ impl Client {
         };
         record.split.wait_us = Some(micros(asked.elapsed()));
         record.begun = Instant::now();
-        let timeout = bounded(request.timeout);
+        let timeout = self.timeout(request);
         let exchange = self.exchange(request, &url, &body, &mut record);
         let result = place.hold(tokio::time::timeout(timeout, exchange)).await;
         let attempt = match result {
@@ -139,6 +144,10 @@ impl Client {
     /// Connections that wait for a next request.
     pub fn idle_connections(&self) -> usize {
         self.0.pool.len()
+    }
+
+    fn timeout(&self, request: &Request) -> Duration {
+        request.timeout.min(self.0.attempt_timeout_max)
     }
 
     /// What can be refused without asking anybody.
@@ -240,7 +249,7 @@ impl Client {
         record.reused_connection = false;
         record.address = None;
         let (split, address) = (&mut record.split, &mut record.address);
-        let dialled = self.0.dialer.dial(url, bounded(request.timeout), split, address).await?;
+        let dialled = self.0.dialer.dial(url, self.timeout(request), split, address).await?;
         let mut connection = Connection::open(dialled).await?;
         match send(&mut connection, url, request, body, record).await {
             Ok(()) => Ok(connection),
@@ -250,10 +259,6 @@ impl Client {
             }
         }
     }
-}
-
-fn bounded(timeout: Duration) -> Duration {
-    timeout.min(ATTEMPT_TIMEOUT_MAX)
 }
 
 /// Signs, sends, and notes the head of the answer.

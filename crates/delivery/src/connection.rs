@@ -258,4 +258,46 @@ mod tests {
         assert_eq!(failure.code, Code::ResponseTooLarge);
         drop(receiver);
     }
+
+    #[tokio::test]
+    async fn by_http2_a_receiver_is_told_how_little_it_may_send() {
+        const PREFACE_BYTES: usize = 24;
+        const SETTINGS: u8 = 4;
+        const PING: u8 = 6;
+        const WINDOW_UPDATE: u8 = 8;
+        let (ours, mut theirs) = tokio::io::duplex(RECEIVED_BYTES_MAX);
+        let dialled = Dialled {
+            stream: Box::new(ours),
+            meter: Meter::full(),
+            alert: Alert::default(),
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            is_http2: true,
+        };
+        let _connection = Connection::open(dialled).await.expect("a connection");
+        theirs.read_exact(&mut [0; PREFACE_BYTES]).await.expect("the preface");
+        // Whatever it has to say comes before its answer to a ping.
+        let hello =
+            [&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0][..], &[0, 0, 8, PING, 0, 0, 0, 0, 0], &[7; 8]];
+        theirs.write_all(&hello.concat()).await.expect("written");
+        let (mut settings, mut window) = (std::collections::BTreeMap::new(), 65_535);
+        loop {
+            let mut head = [0; 9];
+            theirs.read_exact(&mut head).await.expect("a frame's head");
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).expect("short")];
+            theirs.read_exact(&mut payload).await.expect("a frame");
+            let number = |bytes: &[u8]| bytes.iter().fold(0_u32, |n, b| (n << 8) | u32::from(*b));
+            match head[3] {
+                SETTINGS => settings
+                    .extend(payload.chunks(6).map(|one| (number(&one[..2]), number(&one[2..])))),
+                WINDOW_UPDATE => window += number(&payload),
+                PING => break,
+                other => panic!("a frame of kind {other}"),
+            }
+        }
+        // A table of headers, pushes, a stream's window, a frame, a list of headers.
+        let told = [(1, 0), (2, 0), (4, 65_536), (5, 16_384), (6, 32_768)];
+        assert_eq!(settings.into_iter().collect::<Vec<_>>(), told);
+        assert!(window <= 65_536, "of the whole connection: {window}");
+    }
 }

@@ -261,3 +261,40 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::guard::{UrlPolicy, check_url};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::limits::CONNECT_TIMEOUT;
+    use crate::names::NameTable;
+    use crate::tls;
+
+    #[tokio::test]
+    async fn an_address_is_judged_again_once_it_is_connected_to() {
+        let networks = AllowedNetworks::public_only();
+        let policy = UrlPolicy { allow_http: true, ..UrlPolicy::default() };
+        let url = check_url("http://merchant.example:8443/", &policy, &networks);
+        let url = url.expect("a good URL");
+        let dialer = Dialer {
+            names: Names::Table(NameTable::default()),
+            networks,
+            proxy: None,
+            tls: tls::connector(&[]).expect("a connector"),
+            connect_timeout: CONNECT_TIMEOUT,
+        };
+        // As if the network had led a good address here: nothing before this could have seen it.
+        let here = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = here.local_addr().expect("an address");
+        let (mut split, mut peer) = (Split::default(), None);
+        let dialled = dialer.connect(&url, &[address], &mut split, &mut peer).await;
+        let failure = dialled.err().expect("refused");
+        assert_eq!((failure.code, peer), (Code::AddressRefused, Some(address)));
+        // Nothing was said to it.
+        let (tcp, _) = here.accept().await.expect("a connection");
+        tcp.readable().await.expect("its end");
+        assert_eq!(tcp.try_read(&mut [0; 16]).expect("its end"), 0);
+    }
+}

@@ -106,3 +106,37 @@ async fn sweep_until_dropped(pool: Weak<Pool>) {
         pool.sweep();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::alert::Alert;
+    use crate::dial::Dialled;
+    use crate::meter::Meter;
+
+    #[tokio::test]
+    async fn of_all_endpoints_together_five_hundred_and_twelve_connections_wait() {
+        let pool = Pool::default();
+        let mut others = Vec::new();
+        for n in 0..600 {
+            let (ours, theirs) = tokio::io::duplex(64);
+            others.push(theirs);
+            let dialled = Dialled {
+                stream: Box::new(ours),
+                meter: Meter::full(),
+                alert: Alert::default(),
+                address: SocketAddr::from(([127, 0, 0, 1], 1)),
+                is_http2: false,
+            };
+            let connection = Connection::open(dialled).await.expect("a connection");
+            let endpoint_id = Uuid::from_u128(n).into();
+            let authority = "merchant.example:443".to_owned();
+            pool.put(PoolKey { endpoint_id, is_https: true, authority }, connection);
+        }
+        assert_eq!(pool.len(), 512);
+    }
+}

@@ -6,7 +6,7 @@ use domain::{Fault, Outcome};
 use posthorn_delivery::{Client, ClientConfig, Code, NameTable};
 
 use crate::receiver::{OK, Receiver, Talk, answer_all, script};
-use crate::setup::{config, endpoint, request};
+use crate::setup::{SLACK, TIMEOUT, config, endpoint, request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_endpoints_that_hang_do_not_slow_one_that_answers() {
@@ -110,4 +110,18 @@ async fn who_finds_no_place_in_time_is_told_so_and_nothing_was_sent() {
     assert_eq!(attempt.detail.code, Some(Code::Busy));
     assert_eq!(tarpit.connections(), 1);
     assert_eq!(hanging.await.expect("ended").detail.code, Some(Code::Timeout));
+}
+
+#[tokio::test]
+async fn nobody_may_ask_for_more_time_than_there_is_for_any() {
+    let options = config(NameTable::default(), &[]);
+    assert_eq!(options.attempt_timeout_max, Duration::from_secs(30));
+    let tarpit = Receiver::start(script(|mut talk: Talk| async move { talk.hold().await })).await;
+    let options = ClientConfig { attempt_timeout_max: TIMEOUT, ..options };
+    let client = Client::new(options).expect("a client");
+    let mut patient = request(&tarpit.url());
+    patient.timeout = Duration::from_secs(10);
+    let attempt = client.attempt(&patient).await;
+    assert_eq!(attempt.detail.code, Some(Code::Timeout));
+    assert!(attempt.duration < TIMEOUT + SLACK, "{:?}", attempt.duration);
 }
