@@ -67,6 +67,7 @@ const RESERVED_PREFIXES: &[&str] = &[
     "x-aws-ec2-metadata-token",
     "x-b3-",
     "x-forwarded-",
+    "x-google-metadata-",
     "x-http-method",
     "x-posthorn-",
 ];
@@ -192,6 +193,7 @@ mod tests {
             "Webhook-Signature",
             "webhook_id",
             "Metadata-Flavor",
+            "X-Google-Metadata-Request",
             "x-aws-ec2-metadata-token",
             "x-aws-ec2-metadata-token-ttl-seconds",
             "x-http-method",

@@ -82,7 +82,16 @@ fn judge(input: &str) -> Verdict<'_> {
 
 fn line(verdict: &Verdict<'_>) -> String {
     let detail = verdict.canonical.as_deref().or(verdict.reason).unwrap_or_default();
-    let input: String = verdict.input.escape_debug().collect();
+    let mut input = String::new();
+    for character in verdict.input.chars() {
+        // Those that `escape_debug` shows by their number end a line, hide or turn it round; the rest
+        // is shown as it came.
+        let escaped: String = character.escape_debug().collect();
+        match escaped.as_str() {
+            "\\\"" | "\\'" | "\\\\" => input.push(character),
+            _ => input.push_str(&escaped),
+        }
+    }
     format!("{}  {detail}  {input}", verdict.verdict)
 }
 
@@ -129,5 +138,14 @@ mod tests {
         let verdict = judge("https://example.com\r\n.evil/");
         assert_eq!(line(&verdict), "reject  bad_char  https://example.com\\r\\n.evil/");
         assert!(!serde_json::to_string(&verdict).expect("rendered").contains('\n'));
+    }
+
+    #[test]
+    fn what_breaks_no_line_is_shown_as_it_came() {
+        for input in [r"https://ex'ample.com/", "https://ex\"ample.com/", r"https:\\example.com\"] {
+            assert!(line(&judge(input)).ends_with(&format!("  {input}")), "{input}");
+        }
+        assert!(line(&judge("https://a\u{202e}b/")).ends_with("https://a\\u{202e}b/"));
+        assert!(line(&judge("https://a\u{1b}[2J/")).ends_with("https://a\\u{1b}[2J/"));
     }
 }

@@ -19,6 +19,7 @@ const WANTED: &[(&str, &str)] = &[
     ("webhook_id", "evt_another"),
     ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ("metadata-flavor", "Google"),
+    ("x-google-metadata-request", "True"),
     ("x-forwarded-for", "127.0.0.1"),
 ];
 

@@ -102,8 +102,10 @@ impl AllowedNetworks {
 
     /// May `address` be connected to?
     pub fn check(&self, address: IpAddr) -> Result<(), AddressRefusal> {
-        let address = self.judged(address);
-        if let Some(&network) = self.denied.iter().find(|network| network.contains(&address)) {
+        // What is denied is also denied as it stands there: a part of a translator's prefix.
+        let (written, address) = (address.to_canonical(), self.judged(address));
+        let denies = |network: &&IpNet| network.contains(&address) || network.contains(&written);
+        if let Some(&network) = self.denied.iter().find(denies) {
             return Err(AddressRefusal::Denied { address, network });
         }
         if self.allowed.iter().any(|network| network.contains(&address)) {
@@ -117,8 +119,8 @@ impl AllowedNetworks {
 
     /// Is `address` one that the operator allows in so many words?
     pub fn is_allowed_by_operator(&self, address: IpAddr) -> bool {
-        let address = self.judged(address);
-        self.check(address).is_ok() && self.allowed.iter().any(|network| network.contains(&address))
+        let judged = self.judged(address);
+        self.check(address).is_ok() && self.allowed.iter().any(|network| network.contains(&judged))
     }
 
     /// Reads a network (`10.0.0.0/8`) or a single address (`10.1.2.3`).
@@ -199,6 +201,19 @@ mod tests {
         assert!(named.check(address("64:ff9b::10.0.0.1")).is_err());
         let denied = named.without([network("8.8.8.0/24")]);
         assert!(denied.check(public).is_err());
+    }
+
+    #[test]
+    fn a_network_within_a_translators_prefix_can_be_denied_as_it_is_written() {
+        let prefix = Nat64Prefix::parse("2606:4700:64::/96").expect("a prefix");
+        let networks = AllowedNetworks::public_only().translating([prefix]);
+        let denied = networks.clone().without([network("2606:4700:64::800:0/104")]);
+        for (text, is_denied) in
+            [("2606:4700:64::8.8.8.8", true), ("2606:4700:64::9.9.9.9", false), ("8.8.8.8", false)]
+        {
+            assert_eq!(networks.check(address(text)), Ok(()), "{text}");
+            assert_eq!(denied.check(address(text)).is_err(), is_denied, "{text}");
+        }
     }
 
     #[test]
