@@ -28,10 +28,12 @@ use tracing::{Span, field};
 
 /// Spans for traces, under one target: logs leave them out.
 pub const TARGET: &str = "posthorn::span";
+/// What stands for a caller's word that nobody knows, by OpenTelemetry's conventions.
+pub const OTHER: &str = "_OTHER";
 
-/// A gRPC call that is served; `path` is `package.Service/Method`.
-pub fn grpc_server(path: &str) -> Span {
-    let (service, method) = path.rsplit_once('/').unwrap_or((path, ""));
+/// A gRPC call that is served; `path` is `package.Service/Method`, or `_OTHER`.
+pub fn grpc_server(path: &'static str) -> Span {
+    let (service, method) = path.rsplit_once('/').unwrap_or((path, path));
     tracing::info_span!(
         target: TARGET,
         "grpc",
@@ -57,12 +59,21 @@ pub fn grpc_answered(code: i32) {
     }
 }
 
-/// An HTTP request that is served; `route` is the pattern, never the path.
-pub fn http_server(method: &str, route: &str) -> Span {
+/// `method` if HTTP knows it, else `_OTHER`: a caller may write anything there, and a name or a
+/// label of ours is none of a caller's words.
+pub fn known_method(method: &str) -> &'static str {
+    const KNOWN: [&str; 9] =
+        ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or(OTHER)
+}
+
+/// An HTTP request that is served; `method` is a known one, `route` the pattern, never the path.
+pub fn http_server(method: &'static str, route: &str) -> Span {
+    let verb = if method == OTHER { "HTTP" } else { method };
     tracing::info_span!(
         target: TARGET,
         "http",
-        otel.name = format!("{method} {route}"),
+        otel.name = format!("{verb} {route}"),
         otel.kind = "server",
         otel.status_code = field::Empty,
         http.request.method = method,

@@ -1,4 +1,4 @@
-//! Counts what the gRPC services answer: method, code, time. What nobody serves counts as `unknown`:
+//! Counts what the gRPC services answer: method, code, time. What nobody serves counts as `_OTHER`:
 //! a caller's own words never become a label.
 
 use std::future::Future;
@@ -9,6 +9,8 @@ use std::time::Instant;
 use http::{Request, Response};
 use observability::{metrics, traceparent};
 use tower::{Layer, Service};
+
+use super::methods;
 
 /// The layer.
 #[derive(Debug, Clone, Copy)]
@@ -42,20 +44,15 @@ where
 
     fn call(&mut self, request: Request<I>) -> Self::Future {
         let began = Instant::now();
-        let method = request.uri().path().trim_start_matches('/').to_owned();
+        let method = methods::served(request.uri().path());
         let trace = traceparent::of(&tracing::Span::current());
         let answer = self.0.call(request);
         Box::pin(async move {
             let answer = answer.await?;
             // A refusal is all headers; a success says so in trailers that are still to come.
             let code = answer.headers().get("grpc-status").and_then(|code| code.to_str().ok());
-            let code = code.unwrap_or("0");
-            let method = if code == UNIMPLEMENTED { "unknown" } else { &method };
-            metrics::front("grpc", method, code, began.elapsed(), trace.as_deref());
+            metrics::front("grpc", method, code.unwrap_or("0"), began.elapsed(), trace.as_deref());
             Ok(answer)
         })
     }
 }
-
-/// `UNIMPLEMENTED` on the wire.
-const UNIMPLEMENTED: &str = "12";

@@ -8,6 +8,7 @@ mod counted;
 mod endpoints;
 mod merchants;
 mod messages;
+mod methods;
 mod payments;
 mod unreadable;
 
@@ -64,7 +65,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .trace_fn(|request| {
-            let span = spans::grpc_server(request.uri().path().trim_start_matches('/'));
+            let span = spans::grpc_server(methods::served(request.uri().path()));
             joined(span, request.headers())
         })
         .layer(counted::Counted)

@@ -57,8 +57,9 @@ pub(crate) fn routes(operations: Operations) -> Router {
 
 async fn traced(request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let span = joined(spans::http_server(request.method().as_str(), path), request.headers());
-    let operation = format!("{} {path}", request.method());
+    let method = spans::known_method(request.method().as_str());
+    let span = joined(spans::http_server(method, path), request.headers());
+    let operation = format!("{method} {path}");
     let (began, trace) = (Instant::now(), traceparent::of(&span));
     let response = next.run(request).instrument(span.clone()).await;
     let code = response.status().as_u16();

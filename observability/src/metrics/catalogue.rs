@@ -182,7 +182,7 @@ catalogue! {
     KAFKA_LAG = gauge("relay", "kafka_consumer_lag", &["group", "topic"],
         "Records on the topic that Restate's subscription has not committed");
     REQUESTS = counter("api, data-service", "requests", &["front", "operation", "code"],
-        "Requests answered: by front (grpc, http, payload), operation, and its own kind of code");
+        "Requests answered: by front (grpc, http, payload), operation (`_OTHER` for what nobody serves: never a word of the caller's), and its own kind of code");
     REQUEST_DURATION = seconds("api, data-service", "request_duration", &["front"],
         "How long answers took");
     POOL = gauge("every role with a database", "pool_connections", &["state"],

@@ -28,7 +28,7 @@ static FRONTS: LazyLock<Fronts> = LazyLock::new(|| Fronts {
 /// `front` (grpc, http) answered `operation` with `code`.
 ///
 /// An operation is a route or a method of the contract, never what a caller wrote: whoever calls
-/// says `unknown` for what there is not.
+/// says `_OTHER` for what there is not.
 pub fn front(
     front: &'static str,
     operation: &str,

@@ -1,9 +1,15 @@
 //! The API's fronts: what is refused, and that nothing of it is written.
 
-use anyhow::ensure;
-use posthorn_tests::Receiver;
+use std::collections::BTreeSet;
+
+use anyhow::{Context, ensure};
+use posthorn_tests::{Api, Receiver, Trace};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::{merchant, shared_lab};
 
@@ -112,5 +118,45 @@ async fn a_key_of_yesterday_is_a_new_one_and_makes_one_payment_more() -> anyhow:
     ensure!(one.0 == 201 && one.1["id"] != before["id"], "{one:?}");
     receiver.wait_for(2, std::time::Duration::from_secs(30)).await?;
     ensure!(receiver.requests().len() == 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_caller_makes_up_is_no_name_of_a_metric_or_a_span() -> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let (api, ports, traces) = (lab.api()?, lab.ports()?, lab.traces()?);
+    let trace = |n: u32| format!("5e1f0000000000000000000000{n:06}");
+    let traceparent = |n: u32| format!("00-{}-00f067aa0ba902b7-01", trace(n));
+    for n in 1..=20 {
+        let (method, traceparent) = (format!("MADEUP{n}"), traceparent(n));
+        let (status, answer) =
+            api.send(&method, "/payments", &[("traceparent", &traceparent)], "").await?;
+        ensure!(status == 405, "{status} {answer}");
+        let origin = format!("http://127.0.0.1:{}/madeup{n}", ports.grpc).parse()?;
+        let channel = Channel::from_shared(format!("http://127.0.0.1:{}", ports.grpc))?;
+        let mut client = HealthClient::with_origin(channel.connect().await?, origin);
+        let mut request = Request::new(HealthCheckRequest::default());
+        request.metadata_mut().insert("traceparent", traceparent.parse()?);
+        let answer = client.check(request).await;
+        ensure!(answer.is_err_and(|status| status.code() == Code::Unimplemented));
+    }
+    let metrics = Api::new(&format!("http://127.0.0.1:{}", ports.http))?.get("/metrics").await?;
+    let metrics = metrics.as_str().context("not a text")?;
+    ensure!(!metrics.to_lowercase().contains("madeup"), "a series for each word of a caller's");
+    for series in [
+        "front=\"http\",operation=\"_OTHER /payments\",code=\"405\"",
+        "front=\"grpc\",operation=\"_OTHER\",code=\"12\"",
+    ] {
+        ensure!(metrics.contains(series), "no {series}");
+    }
+    let id = trace(7);
+    let both = |trace: &Trace| {
+        ensure!(trace.spans.len() == 2, "a call of each front");
+        Ok(())
+    };
+    let told = traces.read(&id, both).await?;
+    ensure!(!told.text.to_lowercase().contains("madeup"), "{}", told.text);
+    let names: BTreeSet<String> = told.spans.into_iter().map(|span| span.name).collect();
+    ensure!(names == ["HTTP /payments", "_OTHER"].map(str::to_owned).into(), "{names:?}");
     Ok(())
 }
