@@ -30,7 +30,7 @@ create function look(p_endpoint uuid, p_limit int, p_fence uuid)
         -- What stepped aside on a fault of ours, for people.
         faulty_id uuid, faulty_fault text, faulty_since timestamptz, faulty_others int,
         ids uuid[], event_ids uuid[], event_types text[], object_ids text[],
-        occurred_ats timestamptz[], traceparents text[],
+        occurred_ats timestamptz[], created_ats timestamptz[], traceparents text[],
         attempts int[], refusals int[], first_attempt_ats timestamptz[], poisonous bool[],
         -- Of what stepped aside on a fault of ours: its code, for people.
         faults text[]
@@ -74,10 +74,10 @@ begin
             where s.endpoint_id = p_endpoint
                 and (s.expires_at is null or s.expires_at > looked_at);
         select array_agg(d.id), array_agg(d.event_id), array_agg(d.event_type),
-               array_agg(d.object_id), array_agg(d.occurred_at), array_agg(d.traceparent),
-               array_agg(d.attempts), array_agg(d.refusals), array_agg(d.first_attempt_at),
-               array_agg(d.poisonous), array_agg(d.fault)
-            into ids, event_ids, event_types, object_ids, occurred_ats, traceparents,
+               array_agg(d.object_id), array_agg(d.occurred_at), array_agg(d.created_at),
+               array_agg(d.traceparent), array_agg(d.attempts), array_agg(d.refusals),
+               array_agg(d.first_attempt_at), array_agg(d.poisonous), array_agg(d.fault)
+            into ids, event_ids, event_types, object_ids, occurred_ats, created_ats, traceparents,
                 attempts, refusals, first_attempt_ats, poisonous, faults
             from (
                 -- In line and back in line, each by an index of its own, merged by sequence.

@@ -254,7 +254,8 @@ fn with(
 fn count(delivery: &DueDelivery, plan: &Plan, row: &AttemptRow) {
     let (worker, trace) = (metrics::worker(), delivery.traceparent.as_deref());
     let is_first = delivery.facts.attempts == 0;
-    let before = (row.started_at - delivery.occurred_at).as_seconds_f64().max(0.0);
+    // When the event occurred is for its writer to say; the promise begins with the row.
+    let before = (row.started_at - delivery.created_at).as_seconds_f64().max(0.0);
     if is_first {
         worker.first_attempt(plan.waited_for, before, trace);
     }

@@ -1,7 +1,8 @@
 //! Gauges that need somebody to look: what waits, how endpoints stand, the slot, Restate's backlog.
 //!
 //! Every worker looks, each at its own pace: a pause is at least 15 s and at least 20 times what the
-//! look took, so that it never costs more than a twentieth of one connection. Nothing waits for it.
+//! look took, so that it never costs more than a twentieth of one connection. Nothing waits for it,
+//! and no source for another: one that hangs makes its own figures old.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use domain::Fault;
 use observability::metrics::{Figure, Figures, figure};
 use serde_json::{Value, json};
-use store::{Backlog, Standings, Store, StoreError};
+use store::{Backlog, SlotSize, Standings, Store, StoreError, Sums};
 use tokio_util::sync::CancellationToken;
 
 use crate::restate::{Http, RestateError};
@@ -27,18 +28,24 @@ const INVOCATIONS: [&str; 6] =
 
 /// Looks until `shutdown`.
 pub(crate) async fn run(store: Store, admin: Http, shutdown: CancellationToken) {
+    tokio::join!(
+        keep_looking("database", async || of_the_database(&store).await, &shutdown),
+        keep_looking("restate", async || of_restate(&admin).await, &shutdown),
+    );
+}
+
+async fn keep_looking<E: std::fmt::Display>(
+    source: &'static str,
+    look: impl AsyncFn() -> Result<Vec<Figure>, E>,
+    shutdown: &CancellationToken,
+) {
     let figures = Figures::of_this_process();
     loop {
         let began = Instant::now();
-        match of_the_database(&store).await {
-            Ok(found) => figures.replace("database", found, began.elapsed()),
-            // The sweeper says so as well, more often; the figures grow old, which shows.
-            Err(error) => tracing::debug!(%error, "figures could not be looked up"),
-        }
-        let asked = Instant::now();
-        match of_restate(&admin).await {
-            Ok(found) => figures.replace("restate", found, asked.elapsed()),
-            Err(error) => tracing::debug!(%error, "Restate's backlog could not be looked up"),
+        match look().await {
+            Ok(found) => figures.replace(source, found, began.elapsed()),
+            // The sweeper and readiness say so as well, more often; the figures grow old, which shows.
+            Err(error) => tracing::debug!(%error, source, "figures could not be looked up"),
         }
         let pause = PAUSE_MIN.max(began.elapsed() * PAUSE_FACTOR);
         tokio::select! {
@@ -51,11 +58,7 @@ pub(crate) async fn run(store: Store, admin: Http, shutdown: CancellationToken) 
 async fn of_the_database(store: &Store) -> Result<Vec<Figure>, StoreError> {
     let mut found = backlog(&store.backlog().await?);
     found.extend(standings(&store.standings().await?));
-    for slot in store.slot_sizes().await? {
-        found.push(figure::slot_lag(&slot.slot, float(slot.lag_bytes)));
-        found.push(figure::slot_retained(&slot.slot, float(slot.retained_bytes)));
-        found.push(figure::slot_active(&slot.slot, f64::from(u8::from(slot.active))));
-    }
+    found.extend(store.slot_sizes().await?.iter().flat_map(of_slot));
     found.push(figure::relay_lag(store.relay_lag_s().await?));
     found.push(figure::parked(float(store.parked_count().await?)));
     Ok(found)
@@ -70,21 +73,27 @@ fn backlog(backlog: &Backlog) -> Vec<Figure> {
         figure::oldest_due(backlog.oldest_due_s),
         figure::oldest_waiting(backlog.oldest_waiting_s),
     ];
-    for one in &backlog.most {
-        let (endpoint, waiting) = (one.endpoint.to_string(), float(one.waiting));
-        found.push(figure::endpoint_waiting(&endpoint, &one.merchant_id, waiting));
+    for one in &backlog.named {
+        found.extend(of_endpoint(&one.endpoint.to_string(), &one.merchant_id, &one.sums));
     }
-    let all = backlog.due + backlog.aside + backlog.backoff + backlog.held;
-    let named: i64 = backlog.most.iter().map(|one| one.waiting).sum();
-    found.push(figure::endpoint_waiting("rest", "rest", float((all - named).max(0))));
-    for one in &backlog.oldest {
-        found.push(figure::endpoint_due_age(
-            &one.endpoint.to_string(),
-            &one.merchant_id,
-            one.due_s,
-        ));
-    }
+    found.extend(of_endpoint("rest", "rest", &backlog.rest));
     found
+}
+
+fn of_endpoint(endpoint: &str, merchant: &str, sums: &Sums) -> [Figure; 3] {
+    [
+        figure::endpoint_waiting(endpoint, merchant, float(sums.waiting)),
+        figure::endpoint_due(endpoint, merchant, float(sums.due)),
+        figure::endpoint_due_age(endpoint, merchant, sums.due_s),
+    ]
+}
+
+fn of_slot(slot: &SlotSize) -> [Figure; 3] {
+    [
+        figure::slot_lag(&slot.slot, float(slot.lag_bytes)),
+        figure::slot_retained(&slot.slot, float(slot.retained_bytes)),
+        figure::slot_active(&slot.slot, f64::from(u8::from(slot.active))),
+    ]
 }
 
 fn standings(standings: &[Standings]) -> Vec<Figure> {
@@ -147,6 +156,9 @@ fn float(count: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use domain::EndpointId;
+    use store::EndpointBacklog;
+
     use super::*;
 
     #[test]
@@ -154,6 +166,71 @@ mod tests {
         let found = format!("{:?}", standings(&[]));
         for kind in ["disabled_gone", "half_open", "payload_missing"] {
             assert!(found.contains(kind), "{kind} in {found}");
+        }
+    }
+
+    #[test]
+    fn what_waits_is_told_under_its_own_name() {
+        let endpoint = EndpointId::from(uuid::Uuid::nil());
+        let sums = Sums { waiting: 9, due: 8, due_s: 7.5 };
+        let found = backlog(&Backlog {
+            due: 1,
+            aside: 2,
+            backoff: 3,
+            held: 4,
+            oldest_due_s: 5.5,
+            oldest_waiting_s: 6.5,
+            named: vec![EndpointBacklog { endpoint, merchant_id: "m".to_owned(), sums }],
+            rest: Sums { waiting: 12, due: 11, due_s: 10.5 },
+        });
+        let id = endpoint.to_string();
+        let told = [
+            figure::deliveries("due", 1.0),
+            figure::deliveries("aside", 2.0),
+            figure::deliveries("backoff", 3.0),
+            figure::deliveries("held", 4.0),
+            figure::oldest_due(5.5),
+            figure::oldest_waiting(6.5),
+            figure::endpoint_waiting(&id, "m", 9.0),
+            figure::endpoint_due(&id, "m", 8.0),
+            figure::endpoint_due_age(&id, "m", 7.5),
+            figure::endpoint_waiting("rest", "rest", 12.0),
+            figure::endpoint_due("rest", "rest", 11.0),
+            figure::endpoint_due_age("rest", "rest", 10.5),
+        ];
+        assert_eq!(format!("{found:#?}"), format!("{told:#?}"));
+    }
+
+    #[test]
+    fn endpoints_and_slots_are_told_under_their_own_names() {
+        let kind = |breaker: &str, fault: &str, count| Standings {
+            status: "paused".to_owned(),
+            breaker: breaker.to_owned(),
+            fault: fault.to_owned(),
+            count,
+        };
+        let stuck = Fault::PayloadMissing.code();
+        let found = standings(&[
+            kind("open", "", 1),
+            kind("half_open", "", 2),
+            kind("closed", "", 4),
+            kind("closed", stuck, 8),
+        ]);
+        let slot =
+            SlotSize { slot: "s".to_owned(), active: true, lag_bytes: 16, retained_bytes: 32 };
+        let found = format!("{found:?}{:?}", of_slot(&slot));
+        for figure in [
+            figure::endpoints("paused", 15.0),
+            figure::endpoints("active", 0.0),
+            figure::breakers("open", 1.0),
+            figure::breakers("half_open", 2.0),
+            figure::breakers("closed", 12.0),
+            figure::endpoints_stuck(stuck, 8.0),
+            figure::slot_lag("s", 16.0),
+            figure::slot_retained("s", 32.0),
+            figure::slot_active("s", 1.0),
+        ] {
+            assert!(found.contains(&format!("{figure:?}")), "{figure:?} in {found}");
         }
     }
 }

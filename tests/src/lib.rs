@@ -11,6 +11,7 @@ mod other_build;
 mod prometheus;
 mod receiver;
 mod restate;
+mod scraped;
 mod trace;
 mod wait;
 
@@ -20,5 +21,6 @@ pub use other_build::{OtherBuild, OtherWorker};
 pub use prometheus::Prometheus;
 pub use receiver::{Answer, Receiver, Request};
 pub use restate::invocations_of;
+pub use scraped::Scraped;
 pub use trace::{Span, Trace, Traces};
 pub use wait::until;

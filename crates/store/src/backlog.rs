@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::{Store, StoreError};
 
-/// Endpoints that are named, of those with the most and of those with the oldest work.
+/// Endpoints that are named, of those with the most that waits, with the most that is due, and with
+/// the oldest that is due.
 const NAMED_MAX: i32 = 20;
 
 /// What waits.
@@ -29,10 +30,21 @@ pub struct Backlog {
     pub oldest_due_s: f64,
     /// Age of what waits the longest, in seconds.
     pub oldest_waiting_s: f64,
-    /// The endpoints with the most that waits.
-    pub most: Vec<EndpointBacklog>,
-    /// The endpoints with the oldest due work.
-    pub oldest: Vec<EndpointBacklog>,
+    /// The endpoints that are worst, by what waits, by what is due, and by for how long.
+    pub named: Vec<EndpointBacklog>,
+    /// All others together.
+    pub rest: Sums,
+}
+
+/// What waits at some endpoints together.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Sums {
+    /// How many deliveries wait.
+    pub waiting: i64,
+    /// How many of them could be sent now.
+    pub due: i64,
+    /// Seconds since the oldest of these became due; 0 when none is.
+    pub due_s: f64,
 }
 
 /// What waits at one endpoint.
@@ -42,10 +54,8 @@ pub struct EndpointBacklog {
     pub endpoint: EndpointId,
     /// Whose it is.
     pub merchant_id: String,
-    /// How many deliveries wait.
-    pub waiting: i64,
-    /// Seconds since its oldest due work became due; 0 when none is.
-    pub due_s: f64,
+    /// What waits there.
+    pub sums: Sums,
 }
 
 /// How many endpoints stand how.
@@ -85,8 +95,8 @@ impl Store {
         let mut backlog = Backlog::default();
         for row in &rows {
             match row.try_get::<&str, _>("kind")? {
-                "most" => backlog.most.push(endpoint_of(row)?),
-                "oldest" => backlog.oldest.push(endpoint_of(row)?),
+                "named" => backlog.named.push(endpoint_of(row)?),
+                "rest" => backlog.rest = sums_of(row)?,
                 _ => {
                     backlog.due = row.try_get("due")?;
                     backlog.aside = row.try_get("aside")?;
@@ -210,7 +220,7 @@ const BACKLOG: &str = "
             greatest(d.created_at, d.next_attempt_at, r.not_before) as due_at
         from deliveries d join endpoint_runtime r on r.endpoint_id = d.endpoint_id
     ),
-    per_endpoint as materialized (
+    per_endpoint as (
         select endpoint_id, min(merchant_id) as merchant_id, count(*) as waiting,
             count(*) filter (where state = 'due') as due,
             count(*) filter (where state = 'aside') as aside,
@@ -220,29 +230,40 @@ const BACKLOG: &str = "
             min(due_at) filter (where state = 'due') as due_at
         from each_one group by endpoint_id
     ),
-    told as (
+    told as materialized (
         select *, greatest(coalesce(
-            extract(epoch from clock_timestamp() - due_at), 0), 0)::float8 as due_s
+                extract(epoch from clock_timestamp() - due_at), 0), 0)::float8 as due_s,
+            row_number() over (order by waiting desc, endpoint_id) <= $1
+                or due > 0 and (row_number() over (order by due desc, endpoint_id) <= $1
+                    or row_number() over (order by due_at, endpoint_id) <= $1) as is_named
         from per_endpoint
     )
-    (select 'all' as kind, null::uuid as endpoint_id, null as merchant_id,
+    select 'all' as kind, null::uuid as endpoint_id, null as merchant_id,
         coalesce(sum(waiting), 0)::bigint as waiting, coalesce(sum(due), 0)::bigint as due,
         coalesce(sum(aside), 0)::bigint as aside, coalesce(sum(backoff), 0)::bigint as backoff,
         coalesce(sum(held), 0)::bigint as held, coalesce(max(due_s), 0) as due_s,
         coalesce(extract(epoch from clock_timestamp() - min(oldest)), 0)::float8 as waiting_s
-    from told)
+    from told
     union all
-    (select 'most', endpoint_id, merchant_id, waiting, due, aside, backoff, held, due_s, 0
-    from told order by waiting desc, endpoint_id limit $1)
+    select 'rest', null, null, coalesce(sum(waiting), 0)::bigint, coalesce(sum(due), 0)::bigint,
+        0, 0, 0, coalesce(max(due_s), 0), 0
+    from told where not is_named
     union all
-    (select 'oldest', endpoint_id, merchant_id, waiting, due, aside, backoff, held, due_s, 0
-    from told where due > 0 order by due_s desc, endpoint_id limit $1)";
+    select 'named', endpoint_id, merchant_id, waiting, due, 0, 0, 0, due_s, 0
+    from told where is_named";
 
 fn endpoint_of(row: &PgRow) -> Result<EndpointBacklog, StoreError> {
     Ok(EndpointBacklog {
         endpoint: row.try_get::<Uuid, _>("endpoint_id")?.into(),
         merchant_id: row.try_get("merchant_id")?,
+        sums: sums_of(row)?,
+    })
+}
+
+fn sums_of(row: &PgRow) -> Result<Sums, StoreError> {
+    Ok(Sums {
         waiting: row.try_get("waiting")?,
+        due: row.try_get("due")?,
         due_s: row.try_get("due_s")?,
     })
 }

@@ -28,7 +28,7 @@ mod why;
 
 pub use alone::{Alone, Chore};
 pub use attempts::{ShownAttempt, ShownDelivery};
-pub use backlog::{Backlog, EndpointBacklog, SlotSize, Standings};
+pub use backlog::{Backlog, EndpointBacklog, SlotSize, Standings, Sums};
 pub use cdc::{CdcProducer, SlotState};
 pub use endpoints::{Endpoint, FIRST_SECRET_VERSION, NewEndpoint, SealedSecret};
 pub use error::StoreError;

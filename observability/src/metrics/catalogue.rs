@@ -106,9 +106,9 @@ const fn seconds(
 
 catalogue! {
     COMMIT_TO_ATTEMPT = seconds("worker", "commit_to_attempt", &["waited_for"],
-        "From the event's row, written in the transaction, to the start of its delivery's first attempt; waited_for: nothing (ours alone: the promise is about these), line (others of the same endpoint went first), endpoint (it was unwell, paused or blocked)");
+        "From the delivery's row, written in the event's transaction, to the start of its first attempt; waited_for: nothing (ours alone: the promise is about these), line (others of the same endpoint went first), endpoint (it was unwell, paused or blocked)");
     COMMIT_TO_DELIVERED = seconds("worker", "commit_to_delivered", &["attempts"],
-        "From the event's row to the merchant's 2xx, by one attempt or by more");
+        "From the delivery's row, or from when it was put back in line, to the merchant's 2xx, by one attempt or by more");
     ATTEMPTS = counter("worker", "attempts", &["class", "code"],
         "Attempts that ended, by the outcome's class (delivered, unwell, refused, gone, fault) and code");
     ATTEMPT_DURATION = seconds("worker", "attempt_duration", &["class"],
@@ -136,9 +136,11 @@ catalogue! {
     OLDEST_WAITING = gauge("worker", "oldest_waiting_age", &[],
         "Age of the oldest delivery that waits, whatever for; 0 when none does").in_unit("seconds");
     ENDPOINT_WAITING = gauge("worker", "endpoint_deliveries_waiting", &["endpoint", "merchant"],
-        "The 20 endpoints with the most that waits; `rest` is all others together");
+        "Deliveries that wait at the endpoints that are worst: the 20 with the most that waits, the 20 with the most that is due, and the 20 with the oldest that is; `rest` is all others together");
+    ENDPOINT_DUE = gauge("worker", "endpoint_deliveries_due", &["endpoint", "merchant"],
+        "Of these, deliveries that could be sent now; `rest` is all others together");
     ENDPOINT_DUE_AGE = gauge("worker", "endpoint_oldest_due_age", &["endpoint", "merchant"],
-        "The 20 endpoints whose due work is the oldest").in_unit("seconds");
+        "For how long their oldest due delivery has been so, 0 when none is; `rest`: of all others, the oldest").in_unit("seconds");
     ENDPOINTS = gauge("worker", "endpoints", &["status"],
         "Endpoints by status: active, paused, disabled_gone, disabled_unwell, disabled_operator");
     BREAKERS = gauge("worker", "breakers", &["state"],
@@ -208,7 +210,7 @@ pub fn document() -> String {
          as exemplars (Prometheus keeps them with `--enable-feature=exemplar-storage`).\n\n\
          Gauges that come from PostgreSQL or Restate are looked up by every worker, at most every \
          15 s and never for more than a twentieth of the time: with several workers take `max`, \
-         not `sum`. Endpoints are never labels but for the 20 that are worst.\n\n\
+         not `sum`. Endpoints are never labels but for those that are worst, 60 at most.\n\n\
          | name | kind | labels | exposed by | what it says |\n|---|---|---|---|---|\n",
     );
     for definition in ALL {

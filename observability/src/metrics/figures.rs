@@ -55,6 +55,8 @@ pub mod figure {
         oldest_waiting() = OLDEST_WAITING;
         /// What waits at an endpoint.
         endpoint_waiting(endpoint, merchant) = ENDPOINT_WAITING;
+        /// What could be sent to an endpoint now.
+        endpoint_due(endpoint, merchant) = ENDPOINT_DUE;
         /// For how long an endpoint has had due work, in seconds.
         endpoint_due_age(endpoint, merchant) = ENDPOINT_DUE_AGE;
         /// Endpoints by status.

@@ -113,7 +113,7 @@ impl Worker {
         UnderWay(self)
     }
 
-    /// A delivery's first attempt began `seconds` after its event's row was written.
+    /// A delivery's first attempt began `seconds` after its row was written.
     pub fn first_attempt(&self, waited_for: WaitedFor, seconds: f64, traceparent: Option<&str>) {
         let waited_for = match waited_for {
             WaitedFor::Nothing => "nothing",
@@ -138,7 +138,7 @@ impl Worker {
         observe(&histogram, took.as_secs_f64(), traceparent);
     }
 
-    /// A merchant has a delivery, `seconds` after its event's row was written.
+    /// A merchant has a delivery, `seconds` after its row was written.
     pub fn delivered(&self, is_first_attempt: bool, seconds: f64, traceparent: Option<&str>) {
         let attempts = if is_first_attempt { "one" } else { "more" };
         let histogram = self.delivered.get_or_create(&[("attempts", attempts)]);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use posthorn_tests::{Api, Lab, Receiver, until};
+use posthorn_tests::{Api, Lab, Receiver, Scraped, until};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
@@ -29,18 +29,6 @@ async fn told(lab: &Lab, endpoint: &str) -> anyhow::Result<[Value; 3]> {
     let view = answer["rows"][0]["value_utf8"].as_str().with_context(|| answer.to_string())?;
     let view: Value = serde_json::from_str(view)?;
     Ok([status["trouble"].clone(), view["trouble"].clone(), why["answers"][0]["is"].clone()])
-}
-
-/// How many endpoints the worker counts as stuck on a payload that is missing.
-async fn stuck(lab: &Lab) -> anyhow::Result<f64> {
-    let api = Api::new(&format!("http://127.0.0.1:{}", lab.ports()?.worker_health))?;
-    let text = api.get("/metrics").await?;
-    let text = text.as_str().context("not a text")?;
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("posthorn_endpoints_stuck{fault=\"payload_missing\"}"));
-    let value = line.and_then(|line| line.rsplit(' ').next()).context("no such series")?;
-    Ok(value.parse()?)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +75,8 @@ async fn a_payload_that_is_missing_shows_at_its_endpoint_until_it_is_there_again
     let accepted = receiver.wait_for(1, SOON).await?;
     ensure!(accepted[0].payment() == there, "the others go on");
     until("it is counted", SOON, async || {
-        let stuck = stuck(lab).await?;
+        let counted = Scraped::of(lab.ports()?.worker_health).await?;
+        let stuck = counted.value("posthorn_endpoints_stuck{fault=\"payload_missing\"}")?;
         ensure!(stuck >= 1.0, "{stuck}");
         Ok(())
     })

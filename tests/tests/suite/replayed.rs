@@ -44,7 +44,7 @@ async fn set_policy(lab: &Lab, endpoint: &str, policy: serde_json::Value) -> any
     Ok(())
 }
 
-fn signal(lab: &Lab, name: &str, signal: Signal) -> anyhow::Result<()> {
+pub(crate) fn signal(lab: &Lab, name: &str, signal: Signal) -> anyhow::Result<()> {
     let status = lab.status()?;
     let service = status.services.iter().find(|service| service.name == name);
     let pid = service.and_then(|service| service.pid).with_context(|| format!("no {name}"))?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use posthorn_tests::Lab;
+use posthorn_tests::{Lab, Scraped};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -65,5 +65,9 @@ async fn every_delivery_goes_out_though_nobody_but_the_sweeper_knows_of_it() -> 
         let is_named = found.iter().any(|line| line.contains(&waiting.endpoint));
         ensure!(is_named, "who else was it? {found:?}");
     }
+    let counted = Scraped::of(lab.ports()?.worker_health).await?;
+    let times = counted.value("posthorn_sweeper_found_total")?;
+    ensure!((2.0..=6.0).contains(&times), "two endpoints, {times} times");
+    ensure!(counted.value("posthorn_sweeper_rounds_total{result=\"swept\"}")? >= 1.0);
     Ok(())
 }

@@ -70,8 +70,10 @@ pub struct DueDelivery {
     pub event_type: EventType,
     /// What it is about.
     pub object_id: String,
-    /// When the event occurred.
+    /// When the event occurred, as whoever wrote it says.
     pub occurred_at: OffsetDateTime,
+    /// When the transaction that made the delivery wrote it, by PostgreSQL's clock.
+    pub created_at: OffsetDateTime,
     /// The trace of the transaction that wrote it.
     pub traceparent: Option<String>,
     /// The fault of ours on which it stepped aside, if it did so last: for people.
@@ -197,6 +199,7 @@ fn due_of(row: &PgRow) -> Result<Vec<DueDelivery>, StoreError> {
     let mut event_types = column::<String>(row, "event_types")?.into_iter();
     let mut object_ids = column::<String>(row, "object_ids")?.into_iter();
     let mut occurred_ats = column::<OffsetDateTime>(row, "occurred_ats")?.into_iter();
+    let mut created_ats = column::<OffsetDateTime>(row, "created_ats")?.into_iter();
     let mut traceparents = column::<Option<String>>(row, "traceparents")?.into_iter();
     let mut attempts = column::<i32>(row, "attempts")?.into_iter();
     let mut refusals = column::<i32>(row, "refusals")?.into_iter();
@@ -218,6 +221,7 @@ fn due_of(row: &PgRow) -> Result<Vec<DueDelivery>, StoreError> {
             event_type,
             object_id: object_ids.next()?,
             occurred_at: occurred_ats.next()?,
+            created_at: created_ats.next()?,
             traceparent: traceparents.next()?,
             fault: faults.next()?.as_deref().and_then(Fault::of_code),
         })
