@@ -94,6 +94,7 @@ fn the_alerts_pass_their_own_tests() -> anyhow::Result<()> {
     for arguments in [
         ["check", "rules", "alerts/posthorn.rules.yaml"],
         ["test", "rules", "alerts/posthorn.test.yaml"],
+        ["test", "rules", "alerts/promise.test.yaml"],
         ["check", "config", "prometheus.yaml"],
     ] {
         let output = Command::new("promtool").args(arguments).current_dir(&folder).output()?;
@@ -111,7 +112,8 @@ fn the_alerts_pass_their_own_tests() -> anyhow::Result<()> {
 fn every_alert_is_tested_and_names_a_runbook_that_is_there() -> anyhow::Result<()> {
     let folder = root().join("observability/alerts");
     let rules = std::fs::read_to_string(folder.join("posthorn.rules.yaml"))?;
-    let tests = std::fs::read_to_string(folder.join("posthorn.test.yaml"))?;
+    let mut tests = std::fs::read_to_string(folder.join("posthorn.test.yaml"))?;
+    tests += &std::fs::read_to_string(folder.join("promise.test.yaml"))?;
     let values = |name: &str| -> Vec<String> {
         let value = |line: &str| Some(line.trim().split_once(&format!("{name}: "))?.1.to_owned());
         rules.lines().filter_map(value).collect()
