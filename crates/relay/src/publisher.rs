@@ -167,8 +167,14 @@ impl Brokers {
                     match TopicIds::of(kafka).await {
                         Ok(ids) if ids != found => return Error::TopicsReplaced,
                         Err(error @ Error::NoTopic(_)) => return error,
-                        // Whether a broker is away, the client knows better.
-                        Ok(_) | Err(_) => {}
+                        Ok(_) => {}
+                        // One that is frozen closes no connection, so the client notices nothing
+                        // while nothing is sent: only an answer tells.
+                        Err(_) => {
+                            if let Err(error) = self.client.ask(missing_topics).await {
+                                return error;
+                            }
+                        }
                     }
                 }
             }

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use posthorn_tests::{Lab, Receiver, until};
+use nix::sys::signal::Signal;
+use posthorn_tests::{Api, Lab, Receiver, until};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 
+use crate::replayed::signal;
 use crate::{crash, merchant};
 
 /// Kafka notices that its data is gone when it next writes a checkpoint.
@@ -87,4 +89,25 @@ async fn topics_that_are_deleted_while_everything_runs_are_made_anew() -> anyhow
         &["webhook-wakes is not the topic that it was", "Restate reads webhook-wakes after"],
     )
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_is_not_ready_while_kafka_is_frozen_though_nothing_is_to_be_sent()
+-> anyhow::Result<()> {
+    let lab = crash::lab().await?;
+    let relay = Api::new(&format!("http://127.0.0.1:{}", lab.ports()?.relay_health))?;
+    let answers = async |status: u16| {
+        until(&format!("the relay's readiness is {status}"), NOTICED, async || {
+            let (code, parts) = relay.send("GET", "/readyz", &[], "").await?;
+            ensure!(code == status, "{code} {parts}");
+            Ok(parts.to_string())
+        })
+        .await
+    };
+    answers(200).await?;
+    signal(&lab, "kafka", Signal::SIGSTOP)?;
+    let told = answers(503).await;
+    signal(&lab, "kafka", Signal::SIGCONT)?;
+    ensure!(told?.contains("kafka"), "it says what is away");
+    answers(200).await.map(drop)
 }
