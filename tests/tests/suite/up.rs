@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::Signal;
-use posthorn_tests::{Answer, Lab, Receiver, until};
+use posthorn_tests::{Answer, Lab, Receiver, binary, until};
 
-use crate::merchant;
+use crate::{merchant, shared_lab};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn up_goes_on_with_the_data_that_is_there_after_ctrl_c_and_after_kill_9() -> anyhow::Result<()>
@@ -81,5 +81,26 @@ async fn a_kafka_that_lost_its_data_costs_no_delivery_and_no_wait_for_the_sweepe
     lab.api()?.payment(&merchant, 21).await?;
     // The sweeper would come after a minute.
     receiver.wait_for(21, Duration::from_secs(40)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_beside_it_tells_commands_where_everything_is() -> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let receiver = Receiver::start().await?;
+    let endpoint = lab.api()?.merchant(&merchant("environment"), receiver.url()).await?;
+    // As the runbooks say; this stack is on ports of its own.
+    let environment = lab.dir().join("environment");
+    for command in [["endpoint", "status"], ["endpoint", "history"], ["endpoint", "pause"]] {
+        let output = std::process::Command::new("sh")
+            .args(["-c", "set -a; . \"$0\"; set +a; exec \"$@\""])
+            .arg(&environment)
+            .arg(binary()?)
+            .args(command)
+            .arg(&endpoint)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{command:?}: {said}");
+    }
     Ok(())
 }

@@ -104,8 +104,9 @@ impl Plan {
             ("POSTHORN_TRACES_LISTEN", on(ports.traces)),
             ("POSTHORN_TRACES_OTLP_LISTEN", on(ports.otlp)),
         ];
-        // For `bench` and `status`, typed in the shell that has these.
+        // For what is typed in the shell that has these.
         variables.push(("POSTHORN_DIR", self.dir.path().display().to_string()));
+        variables.push(("POSTHORN_API_URL", format!("http://{}", on(ports.http))));
         if let Some(endpoint) = self.tracing_to.endpoint(ports) {
             variables.push(("POSTHORN_OTLP_ENDPOINT", endpoint));
             variables.push(("POSTHORN_TRACE_RATIO", self.args.trace_ratio.to_string()));
