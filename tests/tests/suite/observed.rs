@@ -85,6 +85,51 @@ fn dashboards_have_the_form_that_grafana_asks_for() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs `argv` in `folder`; did it succeed, and what it said.
+fn run(folder: &Path, argv: &[&str]) -> anyhow::Result<(bool, String)> {
+    let output = Command::new(argv[0]).args(&argv[1..]).current_dir(folder).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+}
+
+#[test]
+fn dashboards_have_the_types_that_grafana_publishes() -> anyhow::Result<()> {
+    if !run(root(), &["npm", "--version"]).is_ok_and(|(there, _)| there) {
+        eprintln!("SKIPPED: the dashboards by Grafana's types: no npm; scripts/prerequisites test");
+        return Ok(());
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schema");
+    std::fs::create_dir_all(&folder)?;
+    for file in [".npmrc", "package.json", "package-lock.json", "tsconfig.json", "dashboard.ts"] {
+        std::fs::copy(root().join("observability/schema").join(file), folder.join(file))?;
+    }
+    let install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    let (installed, said) = run(&folder, &install)?;
+    ensure!(installed, "{install:?}: {said}");
+    let write = |name: &str, json: &Value| {
+        let text = format!(
+            "import type {{ DashboardFile }} from \"./dashboard\";\n\
+             export const board: DashboardFile = {json:#};\n"
+        );
+        std::fs::write(folder.join(name).with_extension("ts"), text)
+    };
+    let mut wrong = Value::Null;
+    for board in dashboards()? {
+        let name = board.file.file_stem().and_then(|name| name.to_str()).context("no name")?;
+        write(name, &board.json)?;
+        wrong = board.json;
+    }
+    // One that must be refused: else nothing was compared with anything.
+    wrong["panels"][0]["gridPos"]["x"] = "left".into();
+    write("wrong", &wrong)?;
+    let (_, said) = run(&folder, &["node_modules/.bin/tsc", "--pretty", "false"])?;
+    let (of_wrong, others): (Vec<_>, Vec<_>) =
+        said.lines().partition(|line| line.starts_with("wrong.ts("));
+    ensure!(others.is_empty(), "{said}");
+    ensure!(of_wrong.len() == 1 && of_wrong[0].contains("'number'"), "{said}");
+    Ok(())
+}
+
 #[test]
 fn the_alerts_pass_their_own_tests() -> anyhow::Result<()> {
     if !Prometheus::has("promtool", "the tests of the alerts") {
