@@ -8,12 +8,11 @@
 use std::time::Duration;
 
 use store::Store;
-use uuid::Uuid;
 
 use crate::call::WakeCall;
 use crate::config::RegisterConfig;
 use crate::register::{
-    Beside, CLUSTER, RegisterError, Registered, SINK, items, subscription, text,
+    Beside, CLUSTER, RegisterError, Registered, SINK, Topic, items, subscription, text, topic_of,
 };
 use crate::restate::{Http, Ingress, RestateError};
 
@@ -24,17 +23,14 @@ const ROUNDS_MAX: u32 = 1_000;
 /// Another sweeper's round takes this long.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Subscribes `config.topic`, whose id is `topic_id`, beside whatever else is subscribed.
+/// Subscribes `topic` beside whatever else is subscribed.
 ///
 /// # Errors
 /// When Restate is away, or refuses.
-pub async fn subscribe_beside(
-    config: &RegisterConfig,
-    topic_id: Uuid,
-) -> Result<(), RegisterError> {
+pub async fn subscribe_beside(config: &RegisterConfig, topic: &Topic) -> Result<(), RegisterError> {
     let admin = Http::new(&config.restate_admin_url)?;
     let mut registered = Registered::default();
-    subscription(&admin, config, topic_id, Beside::Another, &mut registered).await
+    subscription(&admin, config, topic, Beside::Another, &mut registered).await
 }
 
 /// The topics that Restate subscribes to our handler.
@@ -48,9 +44,8 @@ pub async fn subscribed_topics(restate_admin_url: &str) -> Result<Vec<String>, R
 /// The same, by a client that is there.
 pub(crate) async fn topics_read(admin: &Http) -> Result<Vec<String>, RestateError> {
     let known = admin.get("/subscriptions").await?;
-    let prefix = format!("kafka://{CLUSTER}/");
     let ours = items(&known, "subscriptions").filter(|it| text(it, "sink") == SINK);
-    Ok(ours.filter_map(|it| text(it, "source").strip_prefix(&prefix).map(str::to_owned)).collect())
+    Ok(ours.map(|it| topic_of(&text(it, "source")).to_owned()).collect())
 }
 
 /// Ends the subscriptions to `topic`.

@@ -45,10 +45,6 @@ pub struct RegisterConfig {
     /// Kafka's bootstrap servers, as Restate reaches them.
     #[arg(long, env = "POSTHORN_KAFKA", default_value = "127.0.0.1:9092")]
     pub kafka: String,
-    /// The topic to subscribe to: webhook-wakes behind the relay, webhook-events behind a CDC that
-    /// cannot merge.
-    #[arg(long, env = "POSTHORN_WAKE_TOPIC", default_value = "webhook-wakes")]
-    pub topic: String,
     /// Restate has one node: its consumer then takes its place over at once after a crash of
     /// Restate or Kafka, instead of 6 s later. With more nodes, they would put each other out.
     #[arg(long, env = "POSTHORN_RESTATE_IS_ONE_NODE")]

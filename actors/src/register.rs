@@ -31,11 +31,13 @@ pub enum RegisterError {
     /// Restate could not be asked, or refused.
     #[error("registering with Restate: {0}")]
     Restate(#[from] RestateError),
-    /// Somebody subscribed another topic: each event would be handled twice.
+    /// Another topic is subscribed, which another producer feeds.
     #[error(
-        "Restate subscribes {0} to the same handler; remove it first: restate subscriptions delete {1}"
+        "Restate subscribes {0} to the same handler, and nothing was changed there: to let another \
+         producer announce, type `posthorn cdc switch relay` or `posthorn cdc switch sequin`; to \
+         register workers, `posthorn register` without --topic"
     )]
-    OtherSubscription(String, String),
+    OtherSubscription(String),
 }
 
 /// What the registration found or made.
@@ -47,27 +49,57 @@ pub struct Registered {
     pub subscription: String,
     /// The consumer group by which it reads.
     pub group: String,
+    /// Topics that are subscribed beside this one: a switch of producers has begun and not ended.
+    pub beside: Vec<String>,
     /// Sentences about what was made; empty when all was there.
     pub made: Vec<String>,
 }
 
-/// Registers the worker, the cluster and the subscription, as far as they are not there.
-///
-/// `topic_id` is the id of the topic at hand: another one of this name gets a subscription of its
-/// own.
+/// A topic that Restate is to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Its id: another topic of this name gets a subscription of its own.
+    pub id: Uuid,
+}
+
+impl Topic {
+    /// The consumer group by which Restate reads it.
+    pub fn group(&self) -> String {
+        format!("{GROUP}-{}-{}", self.name, self.id)
+    }
+
+    fn source(&self) -> String {
+        format!("kafka://{CLUSTER}/{}", self.name)
+    }
+}
+
+/// May a subscription to another topic stand beside this one?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// No: it is another producer's.
+    Nobody,
+    /// While producers are switched.
+    Another,
+}
+
+/// Registers the worker, the cluster and the subscription to `topic`, as far as they are not there.
 ///
 /// # Errors
-/// When Restate is away, cannot reach the worker, or subscribes another topic.
+/// When Restate is away, cannot reach the worker, or subscribes another topic that may not stand
+/// beside.
 pub async fn register(
     config: &RegisterConfig,
-    topic_id: Uuid,
+    topic: &Topic,
+    beside: Beside,
 ) -> Result<Registered, RegisterError> {
     let admin = Http::new(&config.restate_admin_url)?;
     let mut registered = Registered::default();
     deployment(&admin, config, &mut registered).await?;
     retire_old_builds(&admin, config, &mut registered).await?;
     cluster(&admin, config, &mut registered).await?;
-    subscription(&admin, config, topic_id, Beside::Nobody, &mut registered).await?;
+    subscription(&admin, config, topic, beside, &mut registered).await?;
     Ok(registered)
 }
 
@@ -186,28 +218,15 @@ async fn cluster(
     }
 }
 
-/// The consumer group by which Restate reads the topic `topic`, whose id is `topic_id`.
-pub fn group_of(topic: &str, topic_id: Uuid) -> String {
-    format!("{GROUP}-{topic}-{topic_id}")
-}
-
-/// May a subscription to another topic stand beside this one?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Beside {
-    Nobody,
-    /// While producers are switched.
-    Another,
-}
-
 pub(crate) async fn subscription(
     admin: &Http,
     config: &RegisterConfig,
-    topic_id: Uuid,
+    topic: &Topic,
     beside: Beside,
     registered: &mut Registered,
 ) -> Result<(), RegisterError> {
-    let source = format!("kafka://{CLUSTER}/{}", config.topic);
-    let options = options(config, topic_id);
+    let source = topic.source();
+    let options = options(config, topic);
     registered.group = text(&options, "group.id");
     let before = admin.get("/subscriptions").await?;
     for known in items(&before, "subscriptions") {
@@ -215,10 +234,12 @@ pub(crate) async fn subscription(
             continue;
         }
         if text(known, "source") != source {
-            if beside == Beside::Another {
-                continue;
+            let other = text(known, "source");
+            if beside == Beside::Nobody {
+                return Err(RegisterError::OtherSubscription(other));
             }
-            return Err(RegisterError::OtherSubscription(text(known, "source"), text(known, "id")));
+            registered.beside.push(topic_of(&other).to_owned());
+            continue;
         }
         let id = text(known, "id");
         if registered.subscription.is_empty() && is_as_wanted(&options, &known["options"]) {
@@ -240,14 +261,14 @@ pub(crate) async fn subscription(
     let body = json!({ "source": source, "sink": SINK, "options": options });
     let answer = admin.post("/subscriptions", &body).await?;
     registered.subscription = text(&answer, "id");
-    registered.made.push(format!("the subscription of {} to Endpoint/notify", config.topic));
+    registered.made.push(format!("the subscription of {} to Endpoint/notify", topic.name));
     Ok(())
 }
 
 /// How the subscription reads.
-fn options(config: &RegisterConfig, topic_id: Uuid) -> Value {
+fn options(config: &RegisterConfig, topic: &Topic) -> Value {
     let mut options = json!({
-        "group.id": group_of(&config.topic, topic_id),
+        "group.id": topic.group(),
         "auto.offset.reset": "earliest",
         // The defaults make the first wake after a kill of Restate wait 44 s, these 6 s.
         "session.timeout.ms": "6000",
@@ -269,6 +290,11 @@ fn is_as_wanted(options: &Value, all: &Value) -> bool {
     let mut options_of_ours = options.as_object().into_iter().flatten();
     all[place] == options[place]
         && options_of_ours.all(|(name, value)| all.get(name) == Some(value))
+}
+
+/// The topic of a subscription's source.
+pub(crate) fn topic_of(source: &str) -> &str {
+    source.strip_prefix("kafka://").and_then(|it| it.split_once('/')).map_or(source, |it| it.1)
 }
 
 pub(crate) fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {

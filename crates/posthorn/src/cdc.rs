@@ -1,10 +1,12 @@
 //! `posthorn cdc switch relay|sequin`: moves a running installation from one producer to the other.
 //!
 //! The new one stands before the old one goes, so there is no moment in which nobody reads the WAL;
-//! at the end one is left, with its slot, and one subscription. It begins only where who announces,
-//! what Restate reads and the slots fit together; a step that fails takes back what this run made,
-//! and no more; each step can be done again: a switch that was interrupted is typed again. What was announced and not read when a subscription goes is
-//! made good by a wake of everybody who has due work.
+//! at the end one is left, with its slot, and one subscription, and that is looked at before it is
+//! said. One switch, or registration, runs at a time. It begins only where who announces, what
+//! Restate reads and the slots fit together; a step that fails takes back what this run made, and no
+//! more; each step can be done again: a switch that was interrupted is typed again. What was
+//! announced and not read when a subscription goes is made good by a wake of everybody who has due
+//! work.
 
 mod found;
 mod sequin;
@@ -85,13 +87,12 @@ struct SwitchArgs {
 }
 
 impl SwitchArgs {
-    /// The registration of `topic`; the worker stays as it is.
-    fn registration(&self, topic: &str) -> RegisterConfig {
+    /// What Restate is told; the worker stays as it is.
+    fn registration(&self) -> RegisterConfig {
         RegisterConfig {
             restate_admin_url: self.restate_admin_url.clone(),
             worker_url: String::new(),
             kafka: self.kafka.clone(),
-            topic: topic.to_owned(),
             restate_is_one_node: self.restate_is_one_node,
         }
     }

@@ -15,6 +15,8 @@ pub enum Chore {
     Upkeep,
     /// Answers to old idempotency keys and secrets that have ended: the api's.
     Forgetting,
+    /// Who announces, and what Restate reads of it: a switch's, and a registration's.
+    Announcing,
 }
 
 impl Chore {
@@ -23,6 +25,7 @@ impl Chore {
         match self {
             Self::Upkeep => 0x706f_7374_686f_726f,
             Self::Forgetting => 0x706f_7374_686f_7270,
+            Self::Announcing => 0x706f_7374_686f_7271,
         }
     }
 }

@@ -34,17 +34,25 @@ pub struct SlotState {
 }
 
 impl Store {
-    /// Who announces.
+    /// Who announces: our relay, unless another is noted.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn cdc_producer(&self) -> Result<CdcProducer, StoreError> {
+        Ok(self.noted_cdc_producer().await?.unwrap_or(CdcProducer::Relay))
+    }
+
+    /// Who is noted as announcing; none: no registration and no switch was here yet.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn noted_cdc_producer(&self) -> Result<Option<CdcProducer>, StoreError> {
         let name: Option<String> =
             sqlx::query_scalar("select name from cdc_producer").fetch_optional(&self.pool).await?;
-        Ok(match name.as_deref() {
-            Some("sequin") => CdcProducer::Sequin,
+        Ok(name.map(|name| match name.as_str() {
+            "sequin" => CdcProducer::Sequin,
             _ => CdcProducer::Relay,
-        })
+        }))
     }
 
     /// From now on `producer` announces.

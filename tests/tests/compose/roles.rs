@@ -173,6 +173,6 @@ fn the_other_topic_is_refused(here: &Here) -> anyhow::Result<()> {
     let service = &services()?["register-sequin"];
     let done = here.command(service, &words(&service["command"]))?.output()?;
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    ensure!(!done.status.success() && said.contains("subscribes"), "{said}");
+    ensure!(!done.status.success() && said.contains("cdc switch sequin"), "{said}");
     Ok(())
 }

@@ -42,7 +42,7 @@ async fn begin_behind_sequin(installation: &Installation, sequin: &Shared) -> an
 }
 
 async fn register_and_let_the_relay_go(installation: &Installation) -> anyhow::Result<()> {
-    installation.register_behind_sequin()?;
+    installation.register_behind_sequin().await?;
     let mut db = PgConnection::connect(&installation.lab.database_url()?).await?;
     // It reads who announces when a session begins.
     db.execute(

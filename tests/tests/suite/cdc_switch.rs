@@ -183,22 +183,26 @@ impl Installation {
         Ok(command)
     }
 
-    /// Registers Sequin's topic, as the profile `sequin` of compose does.
-    pub(crate) fn register_behind_sequin(&self) -> anyhow::Result<()> {
+    /// `posthorn register`, with more words.
+    pub(crate) fn registration(&self, words: &[&str]) -> anyhow::Result<tokio::process::Command> {
         let ports = self.lab.ports()?;
         let at = |port: u16| format!("http://127.0.0.1:{port}");
-        self.lab
-            .posthorn(
-                &[
-                    &["register", "--topic", "webhook-events", "--restate-is-one-node"][..],
-                    &["--restate-admin-url", &at(ports.restate_admin)],
-                    &["--worker-url", &at(ports.worker), "--kafka"],
-                    &[&format!("127.0.0.1:{}", ports.kafka), "--database-url"],
-                    &[&self.lab.database_url()?],
-                ]
-                .concat(),
-            )
-            .map(drop)
+        let mut command = tokio::process::Command::new(binary()?);
+        command
+            .args(["register", "--restate-is-one-node"])
+            .args(words)
+            .args(["--restate-admin-url", &at(ports.restate_admin)])
+            .args(["--worker-url", &at(ports.worker)])
+            .args(["--kafka", &format!("127.0.0.1:{}", ports.kafka)])
+            .args(["--database-url", &self.lab.database_url()?]);
+        Ok(command)
+    }
+
+    /// Registers Sequin's topic, as the profile `sequin` of compose does.
+    pub(crate) async fn register_behind_sequin(&self) -> anyhow::Result<()> {
+        let output = self.registration(&["--topic", "webhook-events"])?.output().await?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// The slots that stand, and the topics that Restate reads.

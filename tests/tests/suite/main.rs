@@ -8,6 +8,7 @@ mod benchmark;
 mod bounds;
 mod burst;
 mod canary;
+mod cdc_at_once;
 mod cdc_begun;
 mod cdc_interrupted;
 mod cdc_switch;

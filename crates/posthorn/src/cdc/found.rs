@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use anyhow::bail;
-use relay::topics;
 use store::{CdcProducer, Store};
 
 use super::{Producer, SwitchArgs};
+use crate::register::topic_of;
 
 /// Who announces, what Restate reads, and the slots that stand.
 #[derive(Debug, Clone)]
@@ -41,10 +41,28 @@ impl Found {
         self.sequin_slot.is_some()
     }
 
+    /// Does `producer` announce, with a slot that it streams from, and nobody else?
+    pub(super) fn is_left_to(&self, producer: CdcProducer) -> bool {
+        let (its_own, other) = match producer {
+            CdcProducer::Relay => (self.relay_slot, self.sequin_slot),
+            CdcProducer::Sequin => (self.sequin_slot, self.relay_slot),
+        };
+        self.producer == producer
+            && self.topics == [topic_of(producer)]
+            && its_own == Some(true)
+            && other.is_none()
+    }
+
     /// An error when it does not fit together: then nothing is touched. Each state that a switch
     /// passes through does: whoever announces has its topic subscribed, and a slot.
     pub(super) fn fits(&self, args: &SwitchArgs) -> anyhow::Result<()> {
         let Some(what_to_do) = self.complaint(args) else { return Ok(()) };
+        let found = self.described(args);
+        bail!("nothing was changed, since this does not fit together: {found}. {what_to_do}")
+    }
+
+    /// All of it, in a sentence.
+    pub(super) fn described(&self, args: &SwitchArgs) -> String {
         let mut found = format!("{} announces, as the database has it", self.producer.name());
         let topics = if self.topics.is_empty() { "nothing".into() } else { self.topics.join(", ") };
         // A text of our own: writing to it cannot fail.
@@ -59,19 +77,20 @@ impl Found {
             };
             let _ = write!(found, "; the slot {slot} {state}");
         }
-        bail!("nothing was changed, since this does not fit together: {found}. {what_to_do}")
+        found
     }
 
     fn complaint(&self, args: &SwitchArgs) -> Option<String> {
-        let topic = match self.producer {
-            CdcProducer::Relay => topics::WAKES,
-            CdcProducer::Sequin => topics::EVENTS,
-        };
+        let topic = topic_of(self.producer);
         if !self.reads(topic) {
-            let read = self.topics.first().map_or(topic, String::as_str);
-            return Some(format!(
-                "Type `posthorn register --topic {read}` first: it notes who announces on what \
-                 Restate reads"
+            return Some(self.topics.first().map_or_else(
+                || "Type `posthorn register` first".to_owned(),
+                |read| {
+                    format!(
+                        "Type `posthorn register --topic {read}` first: it notes who announces on \
+                         what Restate reads"
+                    )
+                },
             ));
         }
         match (self.producer, args.to) {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use actors::Topic;
 use anyhow::{Context, bail};
 use relay::{positions, topics};
 use store::{CdcProducer, Store};
@@ -9,6 +10,7 @@ use store::{CdcProducer, Store};
 use super::found::Found;
 use super::sequin::{Sequin, interpolated};
 use super::{Producer, SwitchArgs};
+use crate::register;
 use crate::say;
 
 const CONNECTIONS: u32 = 2;
@@ -28,6 +30,7 @@ pub(super) async fn switch(args: &SwitchArgs) -> anyhow::Result<()> {
         store: Store::new(&args.database_url, "posthorn-cdc", CONNECTIONS)?,
         sequin: Sequin::new(args)?,
     };
+    let Some(_alone) = register::alone(&switch.store).await? else { bail!(register::OTHERS_RUN) };
     match args.to {
         Producer::Sequin => switch.to_sequin().await,
         Producer::Relay => switch.to_relay().await,
@@ -46,8 +49,7 @@ impl Switch<'_> {
         sequin.check().await.context(
             "start Sequin first, such as: docker compose --profile sequin up --detach --no-deps redis sequin",
         )?;
-        let found = Found::look(args, store).await?;
-        found.fits(args)?;
+        let found = self.begin().await?;
         if found.producer == CdcProducer::Relay {
             if let Err(error) = self.let_sequin_stand(&yaml).await {
                 say("Sequin does not take over: what this switch made is taken back");
@@ -58,7 +60,29 @@ impl Switch<'_> {
         say("the relay stands by, and its slot is dropped");
         self.let_go_of_the_relays_slot().await?;
         self.leave(topics::WAKES).await?;
+        self.is_left_to(CdcProducer::Sequin).await?;
         say("Sequin announces. In containers, set COMPOSE_PROFILES=sequin in .env now.");
+        Ok(())
+    }
+
+    /// Looks, and notes who announces: an installation that was never told would not know that this
+    /// was interrupted.
+    async fn begin(&self) -> anyhow::Result<Found> {
+        let found = Found::look(self.args, &self.store).await?;
+        found.fits(self.args)?;
+        self.store.set_cdc_producer(found.producer).await?;
+        Ok(found)
+    }
+
+    /// The last look: nobody is told that it is done when something else came of it.
+    async fn is_left_to(&self, producer: CdcProducer) -> anyhow::Result<()> {
+        let look = || async { Found::look(self.args, &self.store).await };
+        let is_so = || async { Ok(look().await?.is_left_to(producer)) };
+        let name = producer.name();
+        if let Err(error) = self.until(&format!("{name} alone announces"), is_so).await {
+            let found = look().await?.described(self.args);
+            return Err(error.context(format!("{found}. Type this again")));
+        }
         Ok(())
     }
 
@@ -95,15 +119,14 @@ impl Switch<'_> {
     }
 
     async fn to_relay(&self) -> anyhow::Result<()> {
-        let Self { args, store, sequin, .. } = self;
+        let Self { args, sequin, .. } = self;
         if !args.sequin_is_gone {
             sequin.check().await.context(
                 "Sequin must answer, to be told that it is done; where it is dead for good: \
                  --sequin-is-gone",
             )?;
         }
-        let found = Found::look(args, store).await?;
-        found.fits(args)?;
+        let found = self.begin().await?;
         if let Err(error) = self.let_the_relay_stand(&found).await {
             let error = error.context(
                 "is it running? such as: docker compose --profile relay up --detach --no-deps relay",
@@ -125,6 +148,7 @@ impl Switch<'_> {
             .await
             .context("stop it, such as: docker compose stop sequin; then type this again")?;
         self.leave(topics::EVENTS).await?;
+        self.is_left_to(CdcProducer::Relay).await?;
         say("Our relay announces. In containers, set COMPOSE_PROFILES=relay in .env now.");
         Ok(())
     }
@@ -161,12 +185,12 @@ impl Switch<'_> {
     /// Subscribes `topic` beside what is subscribed, from its end on.
     async fn subscribe(&self, topic: &'static str) -> anyhow::Result<()> {
         let id = relay::topic_id(&self.args.kafka, topic).await?;
-        let group = actors::group_of(topic, id);
+        let named = Topic { name: topic.to_owned(), id };
         // A switch that is typed again finds its own subscription: then it has its place.
-        if let Err(error) = positions::begin_at_end(&self.args.kafka, &group, topic).await {
+        if let Err(error) = positions::begin_at_end(&self.args.kafka, &named.group(), topic).await {
             say(&format!("it has its place in {topic} already ({error})"));
         }
-        actors::subscribe_beside(&self.args.registration(topic), id).await?;
+        actors::subscribe_beside(&self.args.registration(), &named).await?;
         Ok(())
     }
 

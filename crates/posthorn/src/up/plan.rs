@@ -7,7 +7,6 @@ use actors::RegisterConfig;
 use stack::{
     Kafka, Ports, PortsError, Postgres, Restate, StackError, StateDir, Tracing, wait_until_gone,
 };
-use store::CdcProducer;
 
 use super::UpArgs;
 use super::roles::{ROLES, Role};
@@ -114,17 +113,12 @@ impl Plan {
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// What Restate is to know, when `producer` announces.
-    pub(super) fn registration(&self, producer: CdcProducer) -> RegisterConfig {
-        let topic = match producer {
-            CdcProducer::Relay => relay::topics::WAKES,
-            CdcProducer::Sequin => relay::topics::EVENTS,
-        };
+    /// What Restate is to know.
+    pub(super) fn registration(&self) -> RegisterConfig {
         RegisterConfig {
             restate_admin_url: self.restate.admin_url(),
             worker_url: self.worker_url(),
             kafka: self.kafka.bootstrap(),
-            topic: topic.to_owned(),
             restate_is_one_node: true,
         }
     }

@@ -13,7 +13,7 @@ use stack::{Board, Progress};
 use store::{CdcProducer, Store};
 
 use super::plan::Plan;
-use crate::register;
+use crate::register::{self, topic_of};
 
 /// How long the relay may take to make the topics and the worker to listen, and Restate then to
 /// reach it.
@@ -25,15 +25,13 @@ const POLL: Duration = Duration::from_millis(100);
 /// Between two looks at what is registered: a small question to Kafka.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// One small question at a time.
-const CONNECTIONS: u32 = 1;
+/// One small question at a time, and the right to register.
+const CONNECTIONS: u32 = 2;
 
 /// What Restate is to know, and who says so.
 pub(super) struct Registration {
     store: Store,
-    // Behind each of the producers.
-    behind_relay: RegisterConfig,
-    behind_sequin: RegisterConfig,
+    config: RegisterConfig,
     board: Board,
     progress: Progress,
 }
@@ -42,7 +40,7 @@ pub(super) struct Registration {
 #[derive(PartialEq, Eq)]
 struct Basis {
     // A switch of producers outlives an `up`, and may come while it runs.
-    topic: String,
+    topic: &'static str,
     topic_id: String,
     // How often Restate was started again.
     restate_restarts: u32,
@@ -52,30 +50,32 @@ impl Registration {
     pub(super) fn new(plan: &Plan, board: &Board, progress: &Progress) -> anyhow::Result<Self> {
         Ok(Self {
             store: Store::new(&plan.postgres.url(), "posthorn-up", CONNECTIONS)?,
-            behind_relay: plan.registration(CdcProducer::Relay),
-            behind_sequin: plan.registration(CdcProducer::Sequin),
+            config: plan.registration(),
             board: board.clone(),
             progress: progress.clone(),
         })
     }
 
-    /// As whoever announces deliveries now wants it.
-    async fn config(&self) -> anyhow::Result<&RegisterConfig> {
-        Ok(match self.store.cdc_producer().await? {
-            CdcProducer::Relay => &self.behind_relay,
-            CdcProducer::Sequin => &self.behind_sequin,
-        })
+    /// Registers as whoever announces deliveries now wants it, and says for which topic; none: a
+    /// switch of producers runs, and sees to it.
+    async fn once(&self) -> anyhow::Result<Option<(&'static str, Registered)>> {
+        let Some(_alone) = register::alone(&self.store).await? else { return Ok(None) };
+        let noted = self.store.noted_cdc_producer().await?;
+        let topic = topic_of(noted.unwrap_or(CdcProducer::Relay));
+        let beside = register::beside(noted, topic);
+        let registered = register::with_restate(&self.config, topic, beside).await?;
+        Ok(Some((topic, registered)))
     }
 
     /// Registers as soon as the relay has made the topics and the worker listens, and waits until
     /// records flow: what is paid then is delivered at once.
     pub(super) async fn first(&self) -> anyhow::Result<()> {
-        let config = self.config().await?;
         self.progress.wait("register");
-        let registered = patiently(config).await;
+        let registered = self.patiently().await;
         self.progress.done("register");
-        self.joined(config, &registered.context("registering with Restate")?).await;
-        if config.topic == self.behind_sequin.topic {
+        let (topic, registered) = registered.context("registering with Restate")?;
+        self.joined(topic, &registered).await;
+        if topic == topic_of(CdcProducer::Sequin) {
             self.progress.line(
                 "register",
                 "Sequin announces, as `posthorn cdc switch` or `posthorn register` had it: until it runs, the sweeper \
@@ -86,13 +86,13 @@ impl Registration {
     }
 
     /// Waits until Restate's consumer has its place, and says how it went.
-    async fn joined(&self, config: &RegisterConfig, registered: &Registered) {
+    async fn joined(&self, topic: &str, registered: &Registered) {
         let made = register::summary(registered);
         self.progress.wait("consumer");
         let begun = Instant::now();
         let mut stable = false;
         while !stable && begun.elapsed() < JOIN_PATIENCE {
-            let group = relay::topics::group_is_stable(&config.kafka, &registered.group).await;
+            let group = relay::topics::group_is_stable(&self.config.kafka, &registered.group).await;
             stable = group.unwrap_or(false);
             if !stable {
                 tokio::time::sleep(POLL).await;
@@ -100,10 +100,9 @@ impl Registration {
         }
         let waited = self.progress.done("consumer").as_secs_f64();
         let reads = match stable {
-            true => format!("Restate reads {} after {waited:.1} s", config.topic),
+            true => format!("Restate reads {topic} after {waited:.1} s"),
             false => format!(
-                "Restate does not read {} yet after {waited:.0} s: first deliveries may be late",
-                config.topic
+                "Restate does not read {topic} yet after {waited:.0} s: first deliveries may be late"
             ),
         };
         self.progress.line("register", &format!("{made}; {reads}"));
@@ -113,12 +112,12 @@ impl Registration {
     pub(super) async fn keep(&self) -> Infallible {
         // The first registration was made a moment ago. A switch of producers that begins now must
         // be seen as one, and not be registered against.
-        let mut known = self.basis().await.ok().map(|(_, basis)| basis);
+        let mut known = self.basis().await.ok();
         let mut said = String::new();
         loop {
             tokio::time::sleep(ROUND).await;
             // A part is away, or the relay is about to make its topics.
-            let Ok((config, basis)) = self.basis().await else { continue };
+            let Ok(basis) = self.basis().await else { continue };
             let is_switch = known.as_ref().is_some_and(|known| known.topic != basis.topic);
             // Whoever switches producers sees to the subscriptions.
             if known.as_ref() == Some(&basis) || is_switch {
@@ -126,19 +125,20 @@ impl Registration {
                 continue;
             }
             if known.as_ref().is_some_and(|known| known.topic_id != basis.topic_id) {
-                let topic = &config.topic;
                 let text = format!(
-                    "{topic} is not the topic that it was: Restate is to read it from its beginning"
+                    "{} is not the topic that it was: Restate is to read it from its beginning",
+                    basis.topic
                 );
                 self.progress.line("register", &text);
             }
-            match register::with_restate(config).await {
-                Ok(registered) => {
+            match self.once().await {
+                Ok(Some((topic, registered))) => {
                     if !registered.made.is_empty() {
-                        self.joined(config, &registered).await;
+                        self.joined(topic, &registered).await;
                     }
                     known = Some(basis);
                 }
+                Ok(None) => {}
                 Err(error) => {
                     let text = format!("not yet: {error:#}; trying again");
                     if text != said {
@@ -150,24 +150,25 @@ impl Registration {
         }
     }
 
-    async fn basis(&self) -> anyhow::Result<(&RegisterConfig, Basis)> {
-        let config = self.config().await?;
-        let topic_id = relay::topic_id(&config.kafka, &config.topic).await?.to_string();
+    async fn basis(&self) -> anyhow::Result<Basis> {
+        let topic = topic_of(self.store.cdc_producer().await?);
+        let topic_id = relay::topic_id(&self.config.kafka, topic).await?.to_string();
         let services = self.board.status().services;
         let restate = services.iter().find(|service| service.name == "restate");
         let restate_restarts = restate.map_or(0, |restate| restate.restarts);
-        let topic = config.topic.clone();
-        Ok((config, Basis { topic, topic_id, restate_restarts }))
+        Ok(Basis { topic, topic_id, restate_restarts })
     }
-}
 
-async fn patiently(config: &RegisterConfig) -> anyhow::Result<Registered> {
-    let begun = Instant::now();
-    loop {
-        match register::with_restate(config).await {
-            Err(error) if begun.elapsed() > PATIENCE => return Err(error),
-            Err(_) => tokio::time::sleep(POLL).await,
-            Ok(registered) => return Ok(registered),
+    async fn patiently(&self) -> anyhow::Result<(&'static str, Registered)> {
+        let mut begun = Instant::now();
+        loop {
+            match self.once().await {
+                Ok(Some(registered)) => return Ok(registered),
+                // It ends by itself, and needs what is being started here.
+                Ok(None) => begun = Instant::now(),
+                Err(error) if begun.elapsed() > PATIENCE => return Err(error),
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
         }
     }
 }
