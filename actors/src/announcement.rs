@@ -40,8 +40,9 @@ impl Origin {
     }
 }
 
-/// The delivery that a record announces for the object `key`, or why it cannot be understood.
-pub(crate) fn parse(key: &str, value: &[u8]) -> Result<DeliveryId, String> {
+/// The delivery that a record announces for the object `key`, or why it cannot be understood; none:
+/// it is about nobody, made to see who announces.
+pub(crate) fn parse(key: &str, value: &[u8]) -> Result<Option<DeliveryId>, String> {
     if value.len() > RECORD_BYTES_MAX {
         return Err(format!("{} bytes; at most {RECORD_BYTES_MAX} are read", value.len()));
     }
@@ -52,7 +53,7 @@ pub(crate) fn parse(key: &str, value: &[u8]) -> Result<DeliveryId, String> {
     if record.endpoint_id != endpoint {
         return Err(format!("the key is {endpoint}, the value is about {}", record.endpoint_id));
     }
-    Ok(record.delivery_id)
+    Ok((endpoint != EndpointId::NOBODY).then_some(record.delivery_id))
 }
 
 /// A reason may repeat what it was given; a log line is no place for all of it.
@@ -74,7 +75,13 @@ mod tests {
 
     #[test]
     fn a_record_of_ours_is_understood() {
-        assert!(parse(KEY, record(KEY).as_bytes()).is_ok());
+        assert!(parse(KEY, record(KEY).as_bytes()).is_ok_and(|it| it.is_some()));
+    }
+
+    #[test]
+    fn a_record_about_nobody_wakes_nobody() {
+        let nobody = EndpointId::NOBODY.to_string();
+        assert_eq!(parse(&nobody, record(&nobody).as_bytes()), Ok(None));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use domain::DeliveryId;
 use serde::{Deserialize, Serialize};
+use store::Found;
 
 use crate::persist::persist;
 use crate::worker::Worker;
@@ -24,19 +25,27 @@ const BACK_IN_MAX: Duration = Duration::from_secs(30);
 /// that is older than what is kept). An extra look costs nothing.
 const LOOKS_MAX: u32 = 28;
 
-/// A delivery whose row was not visible yet.
+/// Looks for rows, of so many connections: the others are the slices'.
+const CONNECTIONS_PER_LOOK: u32 = 4;
+
+/// A delivery whose row is there, or was not visible yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Awaited {
     pub(crate) delivery: DeliveryId,
-    /// How often its row was looked for.
+    /// How often its row was looked for in vain.
     pub(crate) looks: u32,
+    /// Its row was seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_seen: bool,
 }
 
 /// What to do about an announcement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Arrival {
     /// Its row is there, or will not come: wake.
     Wake,
+    /// It has ended: there is nobody to wake for it.
+    Over,
     /// Look for its row again then.
     Back { after: Duration, awaited: Awaited },
 }
@@ -46,25 +55,35 @@ pub(crate) fn is_trusted(topic: &str) -> bool {
     topic == OF_OUR_RELAY
 }
 
+/// How many look for a row at a time, of so many connections.
+pub(crate) fn looks_at_once(connections_max: u32) -> usize {
+    (connections_max / CONNECTIONS_PER_LOOK).max(1) as usize
+}
+
 impl Awaited {
     /// Of a record that has just come.
     pub(crate) const fn first(delivery: DeliveryId) -> Self {
-        Self { delivery, looks: 0 }
+        Self { delivery, looks: 0, is_seen: false }
     }
 
-    /// Looks for the row.
+    /// Looks for the row, and says what follows.
     ///
     /// # Errors
     /// When the database stays away.
-    pub(crate) async fn is_visible(self, worker: &Worker) -> Result<bool, store::StoreError> {
-        persist("is it visible", || worker.store.is_visible(self.delivery)).await
+    pub(crate) async fn look(self, worker: &Worker) -> Result<Arrival, store::StoreError> {
+        // Never closed; without a place it would only be one more look.
+        let _place = worker.row_looks.acquire().await;
+        let found =
+            persist("where is its row", || worker.store.find_delivery(self.delivery)).await?;
+        Ok(self.next(found))
     }
 
-    /// What follows from what was found.
-    pub(crate) fn next(self, is_visible: bool) -> Arrival {
+    fn next(self, found: Found) -> Arrival {
         let looks = self.looks + 1;
-        if is_visible {
-            return Arrival::Wake;
+        match found {
+            Found::Waiting => return Arrival::Wake,
+            Found::Finished => return Arrival::Over,
+            Found::Nowhere => {}
         }
         if looks >= LOOKS_MAX {
             tracing::warn!(delivery = %self.delivery, "a record's row never became visible");
@@ -82,9 +101,10 @@ mod tests {
     #[test]
     fn a_row_that_is_not_there_is_looked_for_again_soon_and_not_for_ever() {
         let mut awaited = Awaited::first(uuid::Uuid::nil().into());
-        assert_eq!(awaited.next(true), Arrival::Wake);
+        assert_eq!(awaited.next(Found::Waiting), Arrival::Wake);
+        assert_eq!(awaited.next(Found::Finished), Arrival::Over);
         let mut waits = Vec::new();
-        while let Arrival::Back { after, awaited: again } = awaited.next(false) {
+        while let Arrival::Back { after, awaited: again } = awaited.next(Found::Nowhere) {
             waits.push(after);
             awaited = again;
         }

@@ -91,8 +91,8 @@ mod tests {
             }
             "appear" => {
                 let awaited: Awaited = value(bytes);
-                let Awaited { delivery: _, looks: _ } = &awaited;
-                ("appear", written(awaited))
+                let Awaited { delivery: _, looks: _, is_seen } = awaited;
+                (if is_seen { "appear, seen" } else { "appear" }, written(awaited))
             }
             "wake" => {
                 let call: WakeCall = value(bytes);
@@ -110,11 +110,12 @@ mod tests {
         }
     }
 
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 10] = [
         "timer",
         "state",
         "stuck",
         "appear",
+        "appear, seen",
         "wake, notified",
         "wake, continued",
         "wake, timer",

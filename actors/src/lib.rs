@@ -39,6 +39,7 @@ use std::sync::Arc;
 use observability::{Health, metrics};
 use store::Store;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use cdc::{subscribe_beside, subscribed_topics, unsubscribe, wake_left_alone};
@@ -96,6 +97,7 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
     let store = Store::new(&config.database_url, "posthorn-worker", config.connections_max)?;
     let worker = Arc::new(Worker {
         store: store.clone(),
+        row_looks: Semaphore::new(awaited::looks_at_once(config.connections_max)),
         client: delivery::Client::new(config.delivery.client_config()?)?,
         keys: config.delivery.key_ring()?,
         payloads: data_service::Client::new(&config.data_service_url)?,

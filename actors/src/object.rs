@@ -74,7 +74,8 @@ impl EndpointObject {
     ) -> Result<(), HandlerError> {
         let origin = Origin::of(ctx.headers());
         let delivery = match announcement::parse(ctx.key(), &record) {
-            Ok(delivery) => delivery,
+            Ok(Some(delivery)) => delivery,
+            Ok(None) => return Ok(()),
             Err(reason) => {
                 let (worker, key) = (Arc::clone(&self.worker), ctx.key().to_owned());
                 ctx.run(move || async move {
@@ -88,9 +89,14 @@ impl EndpointObject {
         if awaited::is_trusted(&origin.topic) {
             return wake_for_notified(&ctx).await;
         }
-        ctx.object_client::<EndpointObjectClient>(ctx.key())
-            .appear(Kept(Some(Awaited::first(delivery))))
-            .send();
+        let awaited = Awaited::first(delivery);
+        match self.arrival(&ctx, awaited).await? {
+            Arrival::Over => {}
+            Arrival::Back { after, awaited } => come_back(&ctx, awaited, after),
+            Arrival::Wake => {
+                come_back(&ctx, Awaited { is_seen: true, ..awaited }, Duration::ZERO);
+            }
+        }
         Ok(())
     }
 
@@ -114,20 +120,15 @@ impl EndpointObject {
     ) -> Result<(), HandlerError> {
         // Whose row it is cannot be read: an extra look costs nothing.
         let Some(awaited) = awaited else { return wake_for_notified(&ctx).await };
-        let worker = Arc::clone(&self.worker);
-        let is_visible = ctx
-            .run(move || async move { Ok(awaited.is_visible(&worker).await?) })
-            .name("visible")
-            .await?;
-        match awaited.next(is_visible) {
-            Arrival::Wake => wake_for_notified(&ctx).await,
-            Arrival::Back { after, awaited } => {
-                ctx.object_client::<EndpointObjectClient>(ctx.key())
-                    .appear(Kept(Some(awaited)))
-                    .send_after(after);
-                Ok(())
-            }
+        if awaited.is_seen {
+            return wake_for_notified(&ctx).await;
         }
+        match self.arrival(&ctx, awaited).await? {
+            Arrival::Over => {}
+            Arrival::Back { after, awaited } => come_back(&ctx, awaited, after),
+            Arrival::Wake => wake_for_notified(&ctx).await?,
+        }
+        Ok(())
     }
 
     /// Looks, and sends what is due, in bounded slices.
@@ -174,6 +175,18 @@ impl EndpointObject {
 }
 
 impl EndpointObject {
+    /// Looks for the row of a record.
+    async fn arrival(
+        &self,
+        ctx: &SharedObjectContext<'_>,
+        awaited: Awaited,
+    ) -> Result<Arrival, HandlerError> {
+        let worker = Arc::clone(&self.worker);
+        let look = ctx.run(move || async move { Ok(Json(awaited.look(&worker).await?)) });
+        let Json(arrival) = look.name("row").await?;
+        Ok(arrival)
+    }
+
     /// Slices until the rule says that nobody is missed, or the budget is used up.
     async fn run_slices(
         &self,
@@ -227,6 +240,15 @@ impl EndpointObject {
 /// A counter of the object's state; 0 when there is none, as after the loss of all of Restate's data.
 fn count(kept: Option<Kept<u64>>) -> u64 {
     kept.and_then(|Kept(count)| count).unwrap_or(0)
+}
+
+/// Lets `appear` go on with a record.
+fn come_back(ctx: &SharedObjectContext<'_>, awaited: Awaited, after: Duration) {
+    let appear = ctx.object_client::<EndpointObjectClient>(ctx.key()).appear(Kept(Some(awaited)));
+    match after {
+        Duration::ZERO => drop(appear.send()),
+        after => drop(appear.send_after(after)),
+    }
 }
 
 /// Sends the one wake that looks for everybody who reads the counter as it is now.

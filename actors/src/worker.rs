@@ -3,12 +3,16 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use store::Store;
+use tokio::sync::Semaphore;
 
 use crate::awaited::OF_OUR_RELAY;
 
 /// Shared by all invocations; holds no state of any endpoint.
 pub(crate) struct Worker {
     pub(crate) store: Store,
+    /// Looks for the rows of records, of which a CDC that catches up brings thousands at once: they
+    /// leave most connections to slices.
+    pub(crate) row_looks: Semaphore,
     pub(crate) client: delivery::Client,
     pub(crate) keys: delivery::secrets::KeyRing,
     pub(crate) payloads: data_service::Client,

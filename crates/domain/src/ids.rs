@@ -100,6 +100,11 @@ id!(
     AttemptId, "att_", "an attempt id"
 );
 
+impl EndpointId {
+    /// No endpoint: of an announcement that is made to see whether announcements come through.
+    pub const NOBODY: Self = Self(Uuid::nil());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

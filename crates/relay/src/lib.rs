@@ -18,6 +18,7 @@ mod connection;
 #[cfg(test)]
 mod contract_tests;
 mod error;
+mod heard;
 mod keeper;
 mod lag;
 mod merge;
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 
 pub use config::Config;
 pub use error::Error;
+pub use heard::Heard;
 use observability::{Health, metrics, serve_health};
 pub use pgoutput::Unreadable;
 use store::Store;

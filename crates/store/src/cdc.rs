@@ -3,6 +3,7 @@
 //! The choice is one row; a relay reads it when a session begins. What must never happen: a slot
 //! that nobody reads and nobody drops, since PostgreSQL keeps its WAL for it.
 
+use domain::EndpointId;
 use sqlx::Row;
 
 use crate::{Store, StoreError};
@@ -106,6 +107,29 @@ impl Store {
         Ok(confirmed.unwrap_or(false))
     }
 
+    /// Commits a row of the outbox that nobody ever sees: whoever reads the WAL announces it, as one
+    /// of [`EndpointId::NOBODY`].
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn announce_nothing(&self) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let nobody = EndpointId::NOBODY.uuid();
+        sqlx::query(
+            "insert into deliveries
+                 (endpoint_id, event_id, merchant_id, event_type, object_id, occurred_at)
+             values ($1, $1, 'nobody', 'posthorn.nothing', 'nothing', clock_timestamp())",
+        )
+        .bind(nobody)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query("delete from deliveries where endpoint_id = $1")
+            .bind(nobody)
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Takes the slot from whoever streams from it.
     ///
     /// # Errors
@@ -136,22 +160,5 @@ impl Store {
         .execute(&self.pool)
         .await;
         Ok(self.slot_state(slot).await?.is_none())
-    }
-
-    /// Notes that another announced everything until now: a relay whose slot is made anew then
-    /// announces what waits, and not all that finished since it stood by.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn relay_missed_nothing(&self, slot: &str) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into relay_progress (slot, committed_at) values ($1, clock_timestamp())
-             on conflict (slot) do update set committed_at = excluded.committed_at
-                 where not relay_progress.owed",
-        )
-        .bind(slot)
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 }

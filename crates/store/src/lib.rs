@@ -46,4 +46,4 @@ pub use turn::{
     LeftAlone, LiveSecret, Look, NewHeaders, NewSignatures, Obeyed, Order, Reconfiguration,
     Reconfigured, Redeliverable, Replaced, Settled, Settlement, Told,
 };
-pub use visibility::Snapshot;
+pub use visibility::{Found, Snapshot};

@@ -67,6 +67,46 @@ impl Store {
         Ok(())
     }
 
+    /// Notes that everything that waits is to be announced again, and what finished since `since`:
+    /// of a slot that is about to be made, where another producer announced what came before. A debt
+    /// that stands already stays as it is. Whether it was made.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn relay_owes_since(
+        &self,
+        slot: &str,
+        since: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        let made = sqlx::query(
+            "insert into relay_progress (slot, owed, owed_since, owed_at)
+             values ($1, true, $2, clock_timestamp())
+             on conflict (slot) do update set
+                 owed = true, owed_since = excluded.owed_since, owed_at = excluded.owed_at
+                 where not relay_progress.owed",
+        )
+        .bind(slot)
+        .bind(since)
+        .execute(&self.pool)
+        .await?;
+        Ok(made.rows_affected() > 0)
+    }
+
+    /// Takes back a debt, where another producer announces after all.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn relay_is_let_off(&self, slot: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "update relay_progress set owed = false, owed_since = null, owed_at = null
+             where slot = $1",
+        )
+        .bind(slot)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
     /// Notes that all that was owed is on the topics with the ids `kafka_topics`.
     ///
     /// # Errors

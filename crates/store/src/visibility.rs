@@ -64,6 +64,17 @@ impl Snapshot {
     }
 }
 
+/// Where a reader finds a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It waits.
+    Waiting,
+    /// It has ended. One that is being put back in line counts as ended until that has committed.
+    Finished,
+    /// Nowhere, yet.
+    Nowhere,
+}
+
 impl Store {
     /// The fences of `endpoints`, of those that there are: every look changes its endpoint's. None:
     /// somebody changes the row just now. One snapshot, so a look that has begun and not committed is
@@ -105,18 +116,23 @@ impl Store {
         Snapshot::read(&text)
     }
 
-    /// Does a reader see this delivery's row, waiting or finished?
+    /// Where does a reader find this delivery's row?
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn is_visible(&self, delivery: DeliveryId) -> Result<bool, StoreError> {
-        Ok(sqlx::query_scalar(
-            "select exists (select from deliveries where id = $1)
-                 or exists (select from finished_deliveries where id = $1)",
+    pub async fn find_delivery(&self, delivery: DeliveryId) -> Result<Found, StoreError> {
+        let is_waiting: Option<bool> = sqlx::query_scalar(
+            "select case when exists (select from deliveries where id = $1) then true
+                 when exists (select from finished_deliveries where id = $1) then false end",
         )
         .bind(delivery.uuid())
         .fetch_one(&self.pool)
-        .await?)
+        .await?;
+        Ok(match is_waiting {
+            Some(true) => Found::Waiting,
+            Some(false) => Found::Finished,
+            None => Found::Nowhere,
+        })
     }
 }
 

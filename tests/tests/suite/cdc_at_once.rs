@@ -16,12 +16,12 @@ const SOON: Duration = Duration::from_secs(30);
 /// By then the first of two switches is at work.
 const A_MOMENT: Duration = Duration::from_millis(1_200);
 
-fn stands(slot: &str, topic: &str) -> (Vec<String>, Vec<String>) {
+pub(crate) fn stands(slot: &str, topic: &str) -> (Vec<String>, Vec<String>) {
     (vec![slot.to_owned()], vec![format!("kafka://posthorn/{topic}")])
 }
 
 /// A relay that is held still announces nothing: a switch to Sequin waits for it.
-fn hold_the_relay(installation: &Installation) -> anyhow::Result<Pid> {
+pub(crate) fn hold_the_relay(installation: &Installation) -> anyhow::Result<Pid> {
     let relay = installation.lab.status()?.services.into_iter().find(|it| it.name == "relay");
     let relay = relay.and_then(|it| it.pid).context("no relay")?;
     let relay = Pid::from_raw(i32::try_from(relay)?);
@@ -30,7 +30,7 @@ fn hold_the_relay(installation: &Installation) -> anyhow::Result<Pid> {
 }
 
 /// A switch to Sequin that waits for the relay: both topics are read.
-async fn half_way(installation: &Installation) -> anyhow::Result<tokio::process::Child> {
+pub(crate) async fn half_way(installation: &Installation) -> anyhow::Result<tokio::process::Child> {
     let switch = installation.command(&["sequin"])?.stdout(Stdio::piped()).spawn()?;
     until("both topics are read", SOON, async || {
         let (_, topics) = installation.stands().await?;

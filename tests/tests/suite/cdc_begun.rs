@@ -101,8 +101,8 @@ async fn an_installation_that_began_behind_sequin_is_known_as_one_and_moves_to_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sequin_that_never_streams_is_taken_back_and_a_dead_one_can_be_left() -> anyhow::Result<()>
-{
+async fn a_sequin_that_never_streams_or_announces_is_taken_back_and_a_dead_one_can_be_left()
+-> anyhow::Result<()> {
     let lab = Lab::start().await?;
     let (shared, url) = sequin_beside(&lab).await?;
     let (api, receiver) = (lab.api()?, Receiver::start().await?);
@@ -121,15 +121,24 @@ async fn a_sequin_that_never_streams_is_taken_back_and_a_dead_one_can_be_left() 
     receiver.wait_for(1, SOON).await?;
 
     lock(&shared).is_mute = false;
+    lock(&shared).is_silent = true;
+    let (is_done, said) = installation.typed(&["sequin", "--step-seconds", "6"]).await?;
+    let is_told = said.contains("announced nothing") && said.contains("everything is as it was");
+    ensure!(!is_done && is_told, "{said}");
+    ensure!(installation.stands().await? == behind_relay, "{said}");
+    api.payment(&merchant, 2).await?;
+    receiver.wait_for(2, SOON).await?;
+
+    lock(&shared).is_silent = false;
     installation.switch("sequin").await?;
     lock(&shared).stop();
     installation.url = "http://127.0.0.1:9".to_owned();
-    api.payment(&merchant, 2).await?;
+    api.payment(&merchant, 3).await?;
     let (is_done, said) = installation.typed(&["relay"]).await?;
     ensure!(!is_done && said.contains("--sequin-is-gone"), "{said}");
     let (is_done, said) = installation.typed(&["relay", "--sequin-is-gone"]).await?;
     ensure!(is_done, "{said}");
     ensure!(installation.stands().await? == behind_relay, "{said}");
-    receiver.wait_for(2, SOON).await.with_context(|| said)?;
+    receiver.wait_for(3, SOON).await.with_context(|| said)?;
     Ok(())
 }

@@ -31,6 +31,8 @@ pub(crate) struct Sequin {
     reader: Option<Child>,
     /// It makes its slot, and never streams.
     pub(crate) is_mute: bool,
+    /// It streams from its slot, and announces nothing of it.
+    pub(crate) is_silent: bool,
     database_url: String,
     kafka: String,
 }
@@ -43,9 +45,26 @@ pub(crate) fn lock(sequin: &Shared) -> std::sync::MutexGuard<'_, Sequin> {
 
 impl Sequin {
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
+        if self.is_silent {
+            return self.start_silent();
+        }
         let child = Command::new(binary()?)
             .args(["relay", "--slot", "sequin_slot", "--listen", "127.0.0.1:0"])
             .args(["--database-url", &self.database_url, "--kafka", &self.kafka])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        self.reader = Some(child);
+        Ok(())
+    }
+
+    fn start_silent(&mut self) -> anyhow::Result<()> {
+        let child = Command::new("pg_recvlogical")
+            .args(["--slot", "sequin_slot", "--create-slot", "--if-not-exists", "--start"])
+            .args(["--plugin", "pgoutput", "--option", "proto_version=1"])
+            .args(["--option", "publication_names=posthorn_deliveries", "--file", "/dev/null"])
+            .args(["--dbname", &self.database_url])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -35,15 +35,15 @@ const RECORDS: &str = "
 /// Key and value.
 pub(crate) type Record = (String, String);
 
-struct Foreign {
-    lab: Lab,
+pub(crate) struct Foreign {
+    pub(crate) lab: Lab,
     producer: FutureProducer,
     relay: Pid,
 }
 
 impl Foreign {
     /// A stack whose relay is held still, and whose subscription is the foreign CDC's.
-    async fn start() -> anyhow::Result<Self> {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
         let lab = Lab::start().await?;
         let ports = lab.ports()?;
         let kafka = format!("127.0.0.1:{}", ports.kafka);
@@ -67,8 +67,24 @@ impl Foreign {
         Ok(Self { lab, producer, relay })
     }
 
-    async fn send(&self, records: impl IntoIterator<Item = &Record>) -> anyhow::Result<()> {
+    pub(crate) async fn send(
+        &self,
+        records: impl IntoIterator<Item = &Record>,
+    ) -> anyhow::Result<()> {
         send(&self.producer, records).await
+    }
+
+    /// Without waiting for one before the next is sent.
+    pub(crate) async fn send_at_once(&self, records: &[Record]) -> anyhow::Result<()> {
+        let mut sent = Vec::new();
+        for (key, value) in records {
+            let record = FutureRecord::to(TOPIC).key(key).payload(value);
+            sent.push(self.producer.send_result(record).map_err(|(error, _)| error)?);
+        }
+        for sent in sent {
+            sent.await?.map_err(|(error, _)| error)?;
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use actors::Topic;
 use anyhow::{Context, bail};
-use relay::{positions, topics};
+use relay::{Heard, positions, topics};
 use store::{CdcProducer, Store};
 
 use super::found::Found;
@@ -17,6 +17,13 @@ const CONNECTIONS: u32 = 2;
 const POLL: Duration = Duration::from_millis(200);
 /// A relay whose session was just beginning lets go of its slot within this.
 const STAYS_GONE_FOR: Duration = Duration::from_secs(2);
+/// A producer may begin to announce a moment after it streams: what it has missed comes again.
+const ANNOUNCED_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A Sequin that goes announces within milliseconds, or not at all.
+const SEQUIN_PATIENCE: Duration = Duration::from_secs(10);
+/// Of a Sequin that announced nothing any more nobody knows since when: what finished for so long is
+/// announced again, for those who read webhook-events beside Restate.
+const UNHEARD_FOR: Duration = Duration::from_secs(3600);
 
 struct Switch<'a> {
     args: &'a SwitchArgs,
@@ -100,7 +107,36 @@ impl Switch<'_> {
         self.until("the relay has announced what committed before", || async {
             Ok(store.slot_has_confirmed(&args.relay_slot, &mark).await?)
         })
-        .await
+        .await?;
+        say("both are to announce a row that nobody sees, Sequin as the relay does");
+        let step = Duration::from_secs(args.step_seconds);
+        if !self.announce(2, step).await? {
+            bail!(
+                "Sequin streams, and in {} s it announced nothing on webhook-events, or not as our \
+                 relay does: look at its sink, its functions and its log",
+                args.step_seconds
+            );
+        }
+        Ok(())
+    }
+
+    /// Do as many producers as `count` announce what commits from here on? It is awaited for `limit`.
+    async fn announce(&self, count: u32, limit: Duration) -> anyhow::Result<bool> {
+        let mut heard = Heard::from_here_on(&self.args.kafka, topics::EVENTS).await?;
+        let begun = Instant::now();
+        let mut committed: Option<Instant> = None;
+        while begun.elapsed() < limit {
+            if committed.is_none_or(|at| at.elapsed() > ANNOUNCED_AGAIN_AFTER) {
+                self.store.announce_nothing().await?;
+                committed = Some(Instant::now());
+            }
+            let most;
+            (heard, most) = heard.look().await?;
+            if most >= count {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn take_back_sequin(&self, found: &Found) -> anyhow::Result<()> {
@@ -127,6 +163,7 @@ impl Switch<'_> {
             )?;
         }
         let found = self.begin().await?;
+        let is_debt_ours = found.producer == CdcProducer::Sequin && self.owe().await?;
         if let Err(error) = self.let_the_relay_stand(&found).await {
             let error = error.context(
                 "is it running? such as: docker compose --profile relay up --detach --no-deps relay",
@@ -136,7 +173,7 @@ impl Switch<'_> {
                 return Err(error);
             }
             say("the relay does not stand: what this switch made is taken back");
-            return Err(taken_back(error, self.take_back_the_relay(&found).await));
+            return Err(taken_back(error, self.take_back_the_relay(&found, is_debt_ours).await));
         }
         if args.sequin_is_gone {
             say("Sequin is not asked; its slot is dropped");
@@ -159,8 +196,6 @@ impl Switch<'_> {
         if found.producer == CdcProducer::Sequin {
             say("Restate is told to read webhook-wakes as well");
             self.subscribe(topics::WAKES).await?;
-            // Sequin announced what finished meanwhile: what waits is announced again, no more.
-            store.relay_missed_nothing(&args.relay_slot).await?;
             store.set_cdc_producer(CdcProducer::Relay).await?;
         }
         say("the relay makes its slot, and announces again what waits");
@@ -171,10 +206,27 @@ impl Switch<'_> {
         .await
     }
 
-    async fn take_back_the_relay(&self, found: &Found) -> anyhow::Result<()> {
+    /// Notes what the relay is to announce again when it makes its slot: what waits, and what
+    /// finished since Sequin was last heard. Whether there was no such debt before.
+    async fn owe(&self) -> anyhow::Result<bool> {
+        let Self { args, store, .. } = self;
+        let now = store.database_now().await?;
+        let patience = SEQUIN_PATIENCE.min(Duration::from_secs(args.step_seconds));
+        let is_heard = !args.sequin_is_gone && self.announce(1, patience).await?;
+        if !is_heard {
+            say("Sequin announces nothing: what finished in the last hour is announced again, too");
+        }
+        let since = if is_heard { now } else { now - UNHEARD_FOR };
+        Ok(store.relay_owes_since(&args.relay_slot, since).await?)
+    }
+
+    async fn take_back_the_relay(&self, found: &Found, is_debt_ours: bool) -> anyhow::Result<()> {
         self.store.set_cdc_producer(CdcProducer::Sequin).await?;
         if !found.has_relay_slot() {
             self.let_go_of_the_relays_slot().await?;
+        }
+        if is_debt_ours {
+            self.store.relay_is_let_off(&self.args.relay_slot).await?;
         }
         if !found.reads(topics::WAKES) {
             actors::unsubscribe(&self.args.restate_admin_url, topics::WAKES).await?;
