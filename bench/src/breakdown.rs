@@ -25,10 +25,13 @@ const AT_ONCE: usize = 500;
 /// One request to a role on this machine.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// PostgreSQL takes the time of a commit before it flushes it, and its WAL is sent when it is flushed:
+/// so the second step is the one that ends with a payment that is durable.
+///
 /// The steps, what each ends with, and the milliseconds that the reference design publishes.
 const STEPS: [(&str, &str, f64); 7] = [
-    ("committed", "the payment's transaction is durable", 10.0),
-    ("captured", "read from the WAL", 60.0),
+    ("committed", "the payment's commit record is written", 10.0),
+    ("captured", "durable, and read from the WAL", 60.0),
     ("on Kafka", "acknowledged, on both topics", 65.0),
     ("invoked", "Restate woke the endpoint's object, which looked", 70.0),
     ("payload", "the payment as it is now, from the data service", 150.0),

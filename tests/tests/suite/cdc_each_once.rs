@@ -57,6 +57,21 @@ impl Shop {
         Ok(PgConnection::connect(&self.installation.lab.database_url()?).await?)
     }
 
+    /// Whoever reads Sequin's topic from here on, or from before, parks this.
+    async fn leave_a_broken_record(&self) -> anyhow::Result<()> {
+        let producer: FutureProducer =
+            ClientConfig::new().set("bootstrap.servers", self.kafka()?).create()?;
+        let broken = FutureRecord::to(EVENTS).key("no endpoint").payload("{}");
+        producer.send(broken, SOON).await.map_err(|(error, _)| error)?;
+        Ok(())
+    }
+
+    async fn parked(&self) -> anyhow::Result<i64> {
+        let mut db = self.db().await?;
+        let count = sqlx::query_scalar("select count(*) from parked_records");
+        Ok(count.fetch_one(&mut db).await?)
+    }
+
     /// The deliveries that stand on Sequin's topic, but for the first `skipped` of each partition.
     async fn announced(&self, skipped: &[i64]) -> anyhow::Result<(Vec<i64>, HashSet<String>)> {
         let consumer: BaseConsumer = ClientConfig::new()
@@ -103,17 +118,14 @@ async fn endpoints_that_are_paid_once_around_a_switch_all_get_their_payment() ->
     let (api, receiver) = (lab.api()?, Receiver::start().await?);
     let mut shop = Shop { installation: Installation { lab, url }, api, receiver, paid: 0 };
     to_sequin(&mut shop).await?;
-    to_the_relay(&mut shop).await
+    to_the_relay(&mut shop).await?;
+    back_at_once(&mut shop).await
 }
 
 async fn to_sequin(shop: &mut Shop) -> anyhow::Result<()> {
     shop.pay(10).await?;
     shop.all_came().await?;
-    // Whoever reads the topic from its beginning parks this.
-    let producer: FutureProducer =
-        ClientConfig::new().set("bootstrap.servers", shop.kafka()?).create()?;
-    let broken = FutureRecord::to(EVENTS).key("no endpoint").payload("{\"delivery_id\":\"\"}");
-    producer.send(broken, SOON).await.map_err(|(error, _)| error)?;
+    shop.leave_a_broken_record().await?;
 
     let relay = hold_the_relay(&shop.installation)?;
     shop.pay(20).await?;
@@ -143,9 +155,17 @@ async fn to_sequin(shop: &mut Shop) -> anyhow::Result<()> {
     ensure!(deliveries.len() == shop.paid, "{} of {}", deliveries.len(), shop.paid);
     let missing: Vec<_> = deliveries.iter().filter(|id| !announced.contains(*id)).collect();
     ensure!(missing == [&unannounced], "not on {EVENTS}: {missing:?}, {unannounced}\n{said}");
-    let parked: i64 =
-        sqlx::query_scalar("select count(*) from parked_records").fetch_one(&mut db).await?;
-    ensure!(parked == 0, "Restate read {EVENTS} from its beginning\n{said}");
+    ensure!(shop.parked().await? == 0, "Restate read {EVENTS} from its beginning\n{said}");
+    Ok(())
+}
+
+/// The consumer that went a moment ago is still in its group: its place is the end all the same.
+async fn back_at_once(shop: &mut Shop) -> anyhow::Result<()> {
+    shop.leave_a_broken_record().await?;
+    let said = shop.installation.switch("sequin").await?;
+    shop.pay(5).await?;
+    shop.all_came().await.with_context(|| said.clone())?;
+    ensure!(shop.parked().await? == 0, "Restate read {EVENTS} from where it was before\n{said}");
     Ok(())
 }
 

@@ -17,6 +17,8 @@ const CONNECTIONS: u32 = 2;
 const POLL: Duration = Duration::from_millis(200);
 /// A relay whose session was just beginning lets go of its slot within this.
 const STAYS_GONE_FOR: Duration = Duration::from_secs(2);
+/// Kafka gives up a consumer that is gone within 6 s.
+const GROUP_PATIENCE: Duration = Duration::from_secs(20);
 /// A producer may begin to announce a moment after it streams: what it has missed comes again.
 const ANNOUNCED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A Sequin that goes announces within milliseconds, or not at all.
@@ -58,7 +60,7 @@ impl Switch<'_> {
         )?;
         let found = self.begin().await?;
         if found.producer == CdcProducer::Relay {
-            if let Err(error) = self.let_sequin_stand(&yaml).await {
+            if let Err(error) = self.let_sequin_stand(&yaml, &found).await {
                 say("Sequin does not take over: what this switch made is taken back");
                 return Err(taken_back(error, self.take_back_sequin(&found).await));
             }
@@ -94,7 +96,7 @@ impl Switch<'_> {
     }
 
     /// Until both read and the relay has announced what Sequin does not.
-    async fn let_sequin_stand(&self, yaml: &str) -> anyhow::Result<()> {
+    async fn let_sequin_stand(&self, yaml: &str, found: &Found) -> anyhow::Result<()> {
         let Self { args, store, sequin, .. } = self;
         say("Sequin is told to read the outbox: database, slot, functions, sink");
         sequin.apply(yaml).await?;
@@ -102,7 +104,7 @@ impl Switch<'_> {
         say("Restate is told to read webhook-events as well, from here on");
         // The place is taken before the mark: what commits after the mark is read, what
         // committed before it the relay announces.
-        self.subscribe(topics::EVENTS).await?;
+        self.subscribe(topics::EVENTS, found).await?;
         let mark = store.wal_position().await?;
         self.until("the relay has announced what committed before", || async {
             Ok(store.slot_has_confirmed(&args.relay_slot, &mark).await?)
@@ -195,7 +197,7 @@ impl Switch<'_> {
         let Self { args, store, .. } = self;
         if found.producer == CdcProducer::Sequin {
             say("Restate is told to read webhook-wakes as well");
-            self.subscribe(topics::WAKES).await?;
+            self.subscribe(topics::WAKES, found).await?;
             store.set_cdc_producer(CdcProducer::Relay).await?;
         }
         say("the relay makes its slot, and announces again what waits");
@@ -235,14 +237,26 @@ impl Switch<'_> {
     }
 
     /// Subscribes `topic` beside what is subscribed, from its end on.
-    async fn subscribe(&self, topic: &'static str) -> anyhow::Result<()> {
+    async fn subscribe(&self, topic: &'static str, found: &Found) -> anyhow::Result<()> {
         let id = relay::topic_id(&self.args.kafka, topic).await?;
         let named = Topic { name: topic.to_owned(), id };
         // A switch that is typed again finds its own subscription: then it has its place.
-        if let Err(error) = positions::begin_at_end(&self.args.kafka, &named.group(), topic).await {
-            say(&format!("it has its place in {topic} already ({error})"));
+        if !found.reads(topic) {
+            self.begin_at_end(topic, &named.group()).await?;
         }
         actors::subscribe_beside(&self.args.registration(), &named).await?;
+        Ok(())
+    }
+
+    /// Takes the subscription's place in `topic`. One that went a moment ago is still in its group.
+    async fn begin_at_end(&self, topic: &'static str, group: &str) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while let Err(error) = positions::begin_at_end(&self.args.kafka, group, topic).await {
+            if begun.elapsed() > GROUP_PATIENCE {
+                return Err(error).with_context(|| format!("a place in {topic} for {group}"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
         Ok(())
     }
 

@@ -17,7 +17,7 @@ pub(super) async fn of(store: &Store, lost: &[Event]) -> anyhow::Result<String> 
         text.push_str(&format!("\n{} {}\n", event.payment, event.kind.event_type()));
         let deliveries = store.shown_deliveries_about(&event.payment.to_string()).await?;
         if deliveries.is_empty() {
-            text.push_str("  no delivery was ever written for it\n");
+            text.push_str("  there is no delivery of it now\n");
         }
         for delivery in deliveries {
             let attempts = store.shown_attempts(delivery.id, ATTEMPTS_MAX).await?;
