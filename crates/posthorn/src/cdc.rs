@@ -2,11 +2,11 @@
 //!
 //! The new one stands before the old one goes, so there is no moment in which nobody reads the WAL;
 //! at the end one is left, with its slot, and one subscription, and that is looked at before it is
-//! said. One switch, or registration, runs at a time. It begins only where who announces, what
-//! Restate reads and the slots fit together; a step that fails takes back what this run made, and no
-//! more; each step can be done again: a switch that was interrupted is typed again. What was
-//! announced and not read when a subscription goes is made good by a wake of everybody who has due
-//! work.
+//! said. A producer is believed when what it announces comes out of Kafka. One switch, or
+//! registration, runs at a time. It begins only where who announces, what Restate reads and the slots
+//! fit together; a step that fails takes back what this run made, and no more; each step can be done
+//! again: a switch that was interrupted is typed again. What was announced and not read when a
+//! subscription goes is made good by a wake of everybody who has due work.
 
 mod found;
 mod sequin;
