@@ -106,7 +106,8 @@ create table endpoint_secrets (
 );
 
 -- Where an endpoint stands: the fold of its journal, and whose turn it is. This row's lock orders
--- everything that changes the endpoint. Its updates touch no index, hence the fill factor.
+-- everything that changes the endpoint. Its updates touch no index, hence the fill factor. Nothing may
+-- refer to it: a foreign key's locks would hide from `Store::fences` that a look is under way.
 create table endpoint_runtime (
     endpoint_id uuid primary key references endpoints,
     -- The fold, as the domain writes it, and the number of the last event in it.

@@ -59,9 +59,12 @@ async fn of_the_database(store: &Store) -> Result<Vec<Figure>, StoreError> {
     let mut found = backlog(&store.backlog().await?);
     found.extend(standings(&store.standings().await?));
     found.extend(store.slot_sizes().await?.iter().flat_map(of_slot));
-    found.push(figure::relay_lag(store.relay_lag_s().await?));
-    found.push(figure::parked(float(store.parked_count().await?)));
+    found.extend(of_the_way(store.relay_lag_s().await?, store.parked_count().await?));
     Ok(found)
+}
+
+fn of_the_way(relay_lag_s: f64, parked: i64) -> [Figure; 2] {
+    [figure::relay_lag(relay_lag_s), figure::parked(float(parked))]
 }
 
 fn backlog(backlog: &Backlog) -> Vec<Figure> {
@@ -123,18 +126,20 @@ async fn of_restate(admin: &Http) -> Result<Vec<Figure>, RestateError> {
                      where target_service_name = 'Endpoint' group by status";
     let stuck = "select count(1) as count from state \
                  where service_name = 'Endpoint' and key = 'stuck'";
-    let mut counts: BTreeMap<String, f64> =
-        INVOCATIONS.map(|status| (status.to_owned(), 0.0)).into();
-    for row in admin.query(by_status).await? {
-        let status = row["status"].as_str().unwrap_or_default().to_owned();
-        counts.insert(status, row["count"].as_f64().unwrap_or_default());
+    Ok(invocations(&admin.query(by_status).await?, &admin.query(stuck).await?))
+}
+
+/// Of the rows that Restate answered.
+fn invocations(by_status: &[Value], stuck: &[Value]) -> Vec<Figure> {
+    let count = |row: &Value| row["count"].as_f64().unwrap_or_default();
+    let mut counts: BTreeMap<&str, f64> = INVOCATIONS.map(|status| (status, 0.0)).into();
+    for row in by_status {
+        counts.insert(row["status"].as_str().unwrap_or_default(), count(row));
     }
     let mut found: Vec<Figure> =
         counts.iter().map(|(status, count)| figure::restate_invocations(status, *count)).collect();
-    let rows = admin.query(stuck).await?;
-    let stuck = rows.first().and_then(|row| row["count"].as_f64()).unwrap_or_default();
-    found.push(figure::restate_stuck(stuck));
-    Ok(found)
+    found.push(figure::restate_stuck(stuck.first().map_or(0.0, count)));
+    found
 }
 
 impl Http {
@@ -167,6 +172,26 @@ mod tests {
         for kind in ["disabled_gone", "half_open", "payload_missing"] {
             assert!(found.contains(kind), "{kind} in {found}");
         }
+    }
+
+    #[test]
+    fn what_restate_and_the_way_say_is_told_under_its_own_name() {
+        let by_status = [
+            json!({ "status": "scheduled", "count": 3 }),
+            json!({ "status": "backing-off", "count": 2 }),
+        ];
+        let found = format!("{:?}", invocations(&by_status, &[json!({ "count": 4 })]));
+        let told = [
+            figure::restate_invocations("backing-off", 2.0),
+            figure::restate_invocations("scheduled", 3.0),
+            figure::restate_invocations("running", 0.0),
+            figure::restate_stuck(4.0),
+        ];
+        for figure in told {
+            assert!(found.contains(&format!("{figure:?}")), "{figure:?} in {found}");
+        }
+        let way = [figure::relay_lag(1.5), figure::parked(2.0)];
+        assert_eq!(format!("{:?}", of_the_way(1.5, 2)), format!("{way:?}"));
     }
 
     #[test]

@@ -51,14 +51,18 @@ fn news(before: &EndpointState, after: &EndpointState) -> [Option<News>; 2] {
         _ => None,
     };
     let status = match (before.status, after.status) {
-        (Status::Active | Status::Paused { .. }, Status::Disabled { reason, .. }) => {
-            Some(News::Disabled(match reason {
-                DisabledReason::Gone => "gone",
-                DisabledReason::Unwell => "unwell",
-                DisabledReason::Operator => "operator",
-                DisabledReason::Deleted => "deleted",
-            }))
+        // For another reason than before is news as well: 410 to a daily probe ends the probes.
+        (Status::Disabled { reason: was, .. }, Status::Disabled { reason, .. })
+            if was == reason =>
+        {
+            None
         }
+        (_, Status::Disabled { reason, .. }) => Some(News::Disabled(match reason {
+            DisabledReason::Gone => "gone",
+            DisabledReason::Unwell => "unwell",
+            DisabledReason::Operator => "operator",
+            DisabledReason::Deleted => "deleted",
+        })),
         (Status::Disabled { .. }, Status::Active) => Some(News::Enabled),
         _ => None,
     };
@@ -88,5 +92,7 @@ mod tests {
         assert_eq!(news(&well, &gone), [None, Some(News::Disabled("gone"))]);
         assert_eq!(news(&open, &unwell), [None, Some(News::Disabled("unwell"))]);
         assert_eq!(news(&unwell, &well), [Some(News::BreakerClosed), Some(News::Enabled)]);
+        let [_, at_the_daily_probe] = news(&unwell, &gone);
+        assert_eq!(at_the_daily_probe, Some(News::Disabled("gone")));
     }
 }

@@ -25,7 +25,9 @@ pub(crate) fn reason(state: &EndpointState, facts: &DeliveryFacts, fault: Option
             fault.consecutive
         );
     }
-    if let Some(fault) = fault {
+    // A delivery that steps aside keeps the fault itself; one that blocks its endpoint does not.
+    let blocks = state.blocked.filter(|blocked| blocked.delivery == facts.id);
+    if let Some(fault) = fault.or(blocks.and_then(|blocked| blocked.fault)) {
         return format!("again; our fault ({}) with this delivery", fault.code());
     }
     match (facts.attempts, facts.first_attempt_at, facts.refusals) {
@@ -40,7 +42,7 @@ pub(crate) fn reason(state: &EndpointState, facts: &DeliveryFacts, fault: Option
 
 #[cfg(test)]
 mod tests {
-    use domain::endpoint::UnwellSpan;
+    use domain::endpoint::{Block, UnwellSpan};
     use time::OffsetDateTime;
 
     use super::*;
@@ -72,6 +74,11 @@ mod tests {
         let well = EndpointState::default();
         let fault = Some(Fault::PayloadMissing);
         let redelivered = DeliveryFacts { first_attempt_at: None, ..delivery(3, 0) };
+        let id = delivery(1, 0).id;
+        let block = Block { delivery: id, since: OffsetDateTime::UNIX_EPOCH, fault };
+        let blocked = EndpointState { blocked: Some(block), ..well };
+        let by_itself = "again; our fault (payload_missing) with this delivery";
+        assert_eq!(reason(&blocked, &delivery(1, 0), None), by_itself);
         for (facts, fault, expected) in [
             (delivery(0, 0), None, "first"),
             (delivery(1, 1), None, "again; refused once before"),

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::limits::EXCERPT_BYTES_MAX;
+use crate::limits::{CUSTOM_HEADER_VALUE_BYTES_MAX, EXCERPT_BYTES_MAX};
 
 /// Stands for what was replaced.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
@@ -20,6 +20,10 @@ const CREDENTIAL_BYTES_MIN: usize = 8;
 /// How often escapes are undone in search of a credential: of JSON within JSON, say, within a URL.
 const UNDONE_MAX: usize = 3;
 
+/// What is looked at in search of credentials: what is kept, and the longest of them that begins
+/// there, each of its characters spelt by six, such as `\u002f` or `&#x2f;`.
+const LOOKED_AT_BYTES_MAX: usize = EXCERPT_BYTES_MAX + 6 * CUSTOM_HEADER_VALUE_BYTES_MAX;
+
 /// The longest of HTML's spellings of a character that counts, such as `&#x0002f;`.
 const ENTITY_BYTES_MAX: usize = 10;
 
@@ -28,8 +32,8 @@ pub(crate) fn excerpt<'a>(body: &[u8], credentials: impl Iterator<Item = &'a str
     let parts = credentials.flat_map(parts).filter(|text| text.len() >= CREDENTIAL_BYTES_MIN);
     // Replaced before it is cut, so that half a credential does not stay at the end.
     let mut text = String::from_utf8_lossy(body).into_owned();
-    // What is beyond is not kept, and costs memory while it is looked at.
-    text.truncate(text.floor_char_boundary(2 * EXCERPT_BYTES_MAX));
+    // What is beyond costs memory while it is looked at.
+    text.truncate(text.floor_char_boundary(LOOKED_AT_BYTES_MAX));
     let text = redacted(&text, &parts.collect::<Vec<_>>());
     let mut safe = String::with_capacity(text.len().min(EXCERPT_BYTES_MAX));
     for character in text.chars().map(|c| if is_safe(c) { c } else { REPLACEMENT }) {
@@ -41,7 +45,7 @@ pub(crate) fn excerpt<'a>(body: &[u8], credentials: impl Iterator<Item = &'a str
     safe
 }
 
-/// `text` without `credentials`, however they are spelt: whoever sends our headers back does so in
+/// The beginning of `text`, at most [`EXCERPT_BYTES_MAX`] of it, without `credentials`, however they are spelt: whoever sends our headers back does so in
 /// JSON, in a URL or in HTML.
 fn redacted(text: &str, credentials: &[&str]) -> String {
     let mut found: Vec<Range<usize>> = Vec::new();
@@ -55,14 +59,15 @@ fn redacted(text: &str, credentials: &[&str]) -> String {
     }
     found.sort_by_key(|range| range.start);
     let (mut written, mut at) = (String::new(), 0);
-    for range in found {
+    let end = text.floor_char_boundary(EXCERPT_BYTES_MAX);
+    for range in found.into_iter().filter(|range| range.start < end) {
         if range.start >= at {
             written.push_str(&text[at..range.start]);
             written.push_str(REDACTED);
         }
         at = at.max(range.end);
     }
-    written + &text[at..]
+    written + text.get(at..end).unwrap_or_default()
 }
 
 /// A text as it reads once its escapes are undone.

@@ -189,7 +189,8 @@ fn of_this_worker(error: &io::Error, address: IpAddr) -> Option<(Code, &'static 
         Errno::ENETUNREACH | Errno::ENETDOWN | Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT => {
             (Code::NoRoute, "There is no route from us to the host's address; no request was made.")
         }
-        // Of a firewall on the way nothing is heard, or `EHOSTUNREACH`.
+        // Of a firewall on the way nothing is heard, or `EHOSTUNREACH`; of IPv6 `EACCES`, too.
+        Errno::EACCES if address.is_ipv6() => return None,
         Errno::EACCES | Errno::EPERM => (
             Code::LocalFirewall,
             "Our own firewall does not let the connection out; no request was made.",
@@ -224,7 +225,7 @@ mod tests {
             (Errno::EAFNOSUPPORT, Code::NoRoute, Code::NoRoute),
             (Errno::ENETUNREACH, Code::NoRoute, Code::NoRoute),
             (Errno::ENETDOWN, Code::NoRoute, Code::NoRoute),
-            (Errno::EACCES, Code::LocalFirewall, Code::LocalFirewall),
+            (Errno::EACCES, Code::LocalFirewall, Code::ConnectFailed),
             (Errno::EPERM, Code::LocalFirewall, Code::LocalFirewall),
             (Errno::EHOSTUNREACH, Code::ConnectFailed, Code::ConnectFailed),
             (Errno::ECONNRESET, Code::ConnectFailed, Code::ConnectFailed),

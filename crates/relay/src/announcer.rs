@@ -185,7 +185,8 @@ impl Announcer {
     }
 
     fn offer(&mut self, wake: Wake<Record>) -> Result<(), Error> {
-        self.unlooked.offer(wake).map_or(Ok(()), |wake| self.wake(wake))
+        let wake = self.unlooked.offer(wake, Instant::now());
+        wake.map_or(Ok(()), |wake| self.wake(wake))
     }
 
     fn ask(&mut self) {
@@ -204,7 +205,8 @@ impl Announcer {
             return Ok(settled);
         };
         for endpoint in asked {
-            match self.unlooked.answered(endpoint, fences.get(&endpoint).copied()) {
+            let fence = fences.get(&endpoint).copied();
+            match self.unlooked.answered(endpoint, fence, Instant::now()) {
                 Some(Verdict::Send(wake)) => self.wake(wake)?,
                 Some(Verdict::StoodFor(numbers)) => {
                     metrics::relay().stood_for(numbers.len());

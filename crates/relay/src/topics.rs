@@ -33,6 +33,12 @@ const SETTINGS: [(&str, &str); 2] = [
 ];
 /// Longest wait for the brokers.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Questions for the topics' settings, until they are told, and the pause between two.
+const DESCRIBE_TRIES: u32 = 4;
+/// See [`DESCRIBE_TRIES`].
+const DESCRIBE_PAUSE: Duration = Duration::from_millis(500);
+
+type Described = Result<ConfigResource, RDKafkaErrorCode>;
 
 /// Creates the topics that are missing, on the Kafka at `kafka` (host:port, separated by commas).
 ///
@@ -51,19 +57,35 @@ pub async fn ensure(kafka: &str) -> Result<(), Error> {
             |topic, (setting, value)| topic.set(setting, value),
         )
     });
+    let mut made = Vec::new();
     for (topic, result) in
         [EVENTS, WAKES].into_iter().zip(admin.create_topics(&topics, &options).await?)
     {
         match result {
-            Ok(_) => tracing::info!(topic, partitions = PARTITIONS, "created the topic"),
+            Ok(_) => {
+                made.push(topic);
+                tracing::info!(topic, partitions = PARTITIONS, "created the topic");
+            }
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((_, code)) => return Err(Error::Topic { topic, reason: code.to_string() }),
         }
     }
     let specifiers = [EVENTS, WAKES].map(ResourceSpecifier::Topic);
-    let described = admin.describe_configs(&specifiers, &options).await?;
-    for (topic, described) in [EVENTS, WAKES].into_iter().zip(described) {
-        say_what_differs(topic, described);
+    for tries_left in (0..DESCRIBE_TRIES).rev() {
+        let described = admin.describe_configs(&specifiers, &options).await?;
+        let is_told =
+            |described: &Described| described.as_ref().is_ok_and(|it| !it.entries.is_empty());
+        // A broker that does not know a new topic yet, whoever made it, tells no setting of it at all.
+        if tries_left > 0 && !described.iter().all(is_told) {
+            tokio::time::sleep(DESCRIBE_PAUSE).await;
+            continue;
+        }
+        for (topic, described) in [EVENTS, WAKES].into_iter().zip(described) {
+            if !made.contains(&topic) {
+                say_what_differs(topic, described);
+            }
+        }
+        break;
     }
     Ok(())
 }
@@ -89,21 +111,17 @@ pub async fn group_is_stable(kafka: &str, group: &str) -> Result<bool, Error> {
         .map_err(Error::from)
 }
 
-fn say_what_differs(topic: &'static str, described: Result<ConfigResource, RDKafkaErrorCode>) {
-    let described = match described {
-        Ok(described) => described,
-        Err(code) => {
-            // Who may write to a topic need not be allowed to read its settings.
-            tracing::warn!(topic, %code, "the topic's settings cannot be read");
-            return;
-        }
+fn say_what_differs(topic: &'static str, described: Described) {
+    // Who may write to a topic need not be allowed to read its settings: then none are told.
+    let described = described.ok().filter(|described| !described.entries.is_empty());
+    let Some(described) = described else {
+        tracing::warn!(topic, "the topic's settings cannot be read");
+        return;
     };
     for (setting, wanted) in SETTINGS {
-        // A broker that does not know a new topic yet tells no setting of it at all.
-        let Some(found) = described.get(setting).and_then(|entry| entry.value.as_deref()) else {
-            continue;
-        };
-        if found != wanted {
+        let found = described.get(setting).and_then(|entry| entry.value.as_deref());
+        if found != Some(wanted) {
+            let found = found.unwrap_or("nothing");
             tracing::warn!(
                 topic,
                 setting,

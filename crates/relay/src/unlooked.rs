@@ -5,7 +5,8 @@
 //! says whether somebody looked. If so, they are sent as one, and it begins anew. If nobody did, they
 //! need not be sent at all: the look that is still to come sees their rows, which every reader saw
 //! before they were held. However long the workers are away, an endpoint has a handful of
-//! invocations waiting for them.
+//! invocations waiting for them. Restate may give a wake up meanwhile (it tries for half a minute), so
+//! none stands for others without end: one more is sent after a minute, then after two, four, …
 //!
 //! Whether somebody looked is told by the endpoint's fence, which every look changes; a look that is
 //! under way counts as one. It is a value: questions and answers are its caller's. What must never
@@ -13,6 +14,7 @@
 //! has it.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use domain::EndpointId;
 use uuid::Uuid;
@@ -21,8 +23,10 @@ use crate::merge::Wake;
 
 /// Wakes that an endpoint is sent without a look at it.
 pub(crate) const UNLOOKED_MAX: u32 = 4;
-/// The one with which it is worth a question, so that a healthy endpoint's wakes are never held.
+/// The one with which it is worth a question, so that a healthy endpoint's wakes are hardly ever held.
 const ASKED_WITH: u32 = UNLOOKED_MAX / 2;
+/// How long the last of them stands for others; doubled each time.
+const STANDS_FOR: Duration = Duration::from_secs(60);
 /// Endpoints in one question.
 const ASKED_MAX: usize = 1_000;
 /// Endpoints that are remembered, about 100 bytes each; then those with nothing under way are
@@ -45,6 +49,8 @@ struct Sent<R> {
     fence: Option<Uuid>,
     /// Wakes since then.
     wakes: u32,
+    /// When the last of them was sent, and how long it stands for others.
+    last: Option<(Instant, Duration)>,
     /// Wakes that Kafka has not acknowledged, those from before among them.
     unacknowledged: u32,
     held: Option<Wake<R>>,
@@ -68,7 +74,7 @@ impl<R> Unlooked<R> {
     }
 
     /// Takes a wake that is due; it comes back when it is to be sent now.
-    pub(crate) fn offer(&mut self, wake: Wake<R>) -> Option<Wake<R>> {
+    pub(crate) fn offer(&mut self, wake: Wake<R>, now: Instant) -> Option<Wake<R>> {
         if self.endpoints.len() >= REMEMBERED_MAX && !self.endpoints.contains_key(&wake.endpoint) {
             self.endpoints.retain(|_, sent| sent.is_under_way());
         }
@@ -77,6 +83,7 @@ impl<R> Unlooked<R> {
         if sent.wakes < UNLOOKED_MAX {
             sent.wakes += 1;
             sent.unacknowledged += 1;
+            sent.last = Some((now, STANDS_FOR));
             if sent.wakes == ASKED_WITH {
                 sent.ask(endpoint, &mut self.to_ask);
             }
@@ -118,6 +125,7 @@ impl<R> Unlooked<R> {
         &mut self,
         endpoint: EndpointId,
         fence: Option<Uuid>,
+        now: Instant,
     ) -> Option<Verdict<R>> {
         let sent = self.endpoints.get_mut(&endpoint)?;
         if fence.is_none() || sent.fence != fence {
@@ -127,6 +135,16 @@ impl<R> Unlooked<R> {
             let wake = sent.held.take()?;
             sent.wakes = 1;
             sent.unacknowledged += 1;
+            sent.last = Some((now, STANDS_FOR));
+            return Some(Verdict::Send(wake));
+        }
+        if let Some((at, stands_for)) = sent.last
+            && now.duration_since(at) > stands_for
+        {
+            sent.hold_what_was_asked();
+            let wake = sent.held.take()?;
+            sent.unacknowledged += 1;
+            sent.last = Some((now, stands_for * 2));
             return Some(Verdict::Send(wake));
         }
         let is_stood_for = sent.wakes > 0 && sent.unacknowledged == 0;
@@ -157,7 +175,15 @@ impl<R> Unlooked<R> {
 
 impl<R> Sent<R> {
     const fn nothing() -> Self {
-        Self { fence: None, wakes: 0, unacknowledged: 0, held: None, asked: None, is_to_ask: false }
+        Self {
+            fence: None,
+            wakes: 0,
+            last: None,
+            unacknowledged: 0,
+            held: None,
+            asked: None,
+            is_to_ask: false,
+        }
     }
 
     const fn is_under_way(&self) -> bool {
@@ -206,16 +232,20 @@ mod tests {
     fn while_nobody_looks_an_endpoint_gets_a_handful_of_wakes_and_the_rest_is_stood_for() {
         let mut unlooked = Unlooked::new();
         let fence = Some(Uuid::from_u128(7));
-        let (mut sent, mut stood_for) = (0, 0);
+        let (mut sent, mut sent_at, mut stood_for) = (0, Vec::new(), 0);
+        let begun = Instant::now();
+        // Three a second, for nearly an hour.
         for number in 0..10_000 {
-            if unlooked.offer(wake(number)).is_some() {
+            let now = begun + Duration::from_millis(333 * number);
+            if unlooked.offer(wake(number), now).is_some() {
                 sent += 1;
                 unlooked.acknowledged(endpoint());
             }
             for endpoint in unlooked.ask() {
-                match unlooked.answered(endpoint, fence) {
+                match unlooked.answered(endpoint, fence, now) {
                     Some(Verdict::Send(_)) => {
                         sent += 1;
+                        sent_at.push(now);
                         unlooked.acknowledged(endpoint);
                     }
                     Some(Verdict::StoodFor(numbers)) => stood_for += numbers.len(),
@@ -223,7 +253,13 @@ mod tests {
                 }
             }
         }
-        assert!(sent <= ASKED_WITH + UNLOOKED_MAX, "{sent} wakes");
+        assert!(sent <= ASKED_WITH + UNLOOKED_MAX + 6, "{sent} wakes");
+        let again = begun + STANDS_FOR;
+        let minutes = [again, again + 2 * STANDS_FOR, again + 6 * STANDS_FOR];
+        for minute in minutes {
+            let is_near = |at: &Instant| *at >= minute && *at < minute + Duration::from_secs(5);
+            assert!(sent_at.iter().any(is_near), "none of them stands for others without end");
+        }
         assert_eq!(sent as usize + stood_for, 10_000);
     }
 
@@ -231,11 +267,12 @@ mod tests {
     fn an_endpoint_that_is_looked_at_is_never_held() {
         let mut unlooked = Unlooked::new();
         for number in 0..1_000 {
-            assert!(unlooked.offer(wake(number)).is_some(), "{number} is held");
+            let now = Instant::now();
+            assert!(unlooked.offer(wake(number), now).is_some(), "{number} is held");
             unlooked.acknowledged(endpoint());
             for endpoint in unlooked.ask() {
                 let fence = Some(Uuid::from_u128(number.into()));
-                assert_eq!(unlooked.answered(endpoint, fence), None);
+                assert_eq!(unlooked.answered(endpoint, fence, now), None);
             }
         }
     }
@@ -245,7 +282,8 @@ mod tests {
         let mut unlooked = Unlooked::new();
         for number in 0..(REMEMBERED_MAX as u64 + 10) {
             let endpoint = Uuid::from_u128(number.into()).into();
-            assert!(unlooked.offer(Wake { endpoint, ..wake(number) }).is_some());
+            let wake = Wake { endpoint, ..wake(number) };
+            assert!(unlooked.offer(wake, Instant::now()).is_some());
             unlooked.acknowledged(endpoint);
         }
         assert!(unlooked.endpoints.len() <= 10);
@@ -312,7 +350,7 @@ mod tests {
         fn answer(&mut self, unlooked: &mut Unlooked<u64>) {
             let Some((asked, fence)) = self.question.take() else { return };
             for endpoint in asked {
-                match unlooked.answered(endpoint, fence) {
+                match unlooked.answered(endpoint, fence, Instant::now()) {
                     Some(Verdict::Send(wake)) => self.send(wake),
                     Some(Verdict::StoodFor(numbers)) => self.settled.extend(numbers),
                     None => {}
@@ -337,7 +375,7 @@ mod tests {
                 Step::Commit => {
                     let number = self.committed;
                     self.committed += 1;
-                    if let Some(wake) = unlooked.offer(wake(number)) {
+                    if let Some(wake) = unlooked.offer(wake(number), Instant::now()) {
                         self.send(wake);
                     }
                 }

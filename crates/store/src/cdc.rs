@@ -5,6 +5,7 @@
 
 use domain::EndpointId;
 use sqlx::Row;
+use uuid::Uuid;
 
 use crate::{Store, StoreError};
 
@@ -115,18 +116,16 @@ impl Store {
     pub async fn announce_nothing(&self) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await?;
         let nobody = EndpointId::NOBODY.uuid();
-        sqlx::query(
+        let id: Uuid = sqlx::query_scalar(
             "insert into deliveries
                  (endpoint_id, event_id, merchant_id, event_type, object_id, occurred_at)
-             values ($1, $1, 'nobody', 'posthorn.nothing', 'nothing', clock_timestamp())",
+             values ($1, $1, 'nobody', 'posthorn.nothing', 'nothing', clock_timestamp())
+             returning id",
         )
         .bind(nobody)
-        .execute(&mut *tx)
+        .fetch_one(&mut *tx)
         .await?;
-        sqlx::query("delete from deliveries where endpoint_id = $1")
-            .bind(nobody)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query("delete from deliveries where id = $1").bind(id).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     }
 

@@ -36,6 +36,8 @@ pub struct Standing {
     pub waiting: i64,
     /// When the row of the first in line was written.
     pub waiting_since: Option<OffsetDateTime>,
+    /// When the first of those that stepped aside is due.
+    pub aside_until: Option<OffsetDateTime>,
     /// When somebody last looked at it, or an operator changed it; none: never.
     pub looked_at: Option<OffsetDateTime>,
     /// What stepped aside on a fault of ours.
@@ -59,7 +61,10 @@ impl Store {
                      where d.endpoint_id = r.endpoint_id limit $2) counted) as waiting,
                  (select d.created_at from deliveries d
                      where d.endpoint_id = r.endpoint_id and d.next_attempt_at is null
-                     order by d.sequence limit 1) as waiting_since
+                     order by d.sequence limit 1) as waiting_since,
+                 (select d.next_attempt_at from deliveries d
+                     where d.endpoint_id = r.endpoint_id and d.next_attempt_at is not null
+                     order by d.next_attempt_at limit 1) as aside_until
              from endpoint_runtime r
              join endpoints e on e.id = r.endpoint_id
              left join lateral faulty(r.endpoint_id) f on true
@@ -75,6 +80,7 @@ impl Store {
             version: row.try_get("version")?,
             waiting: row.try_get("waiting")?,
             waiting_since: row.try_get("waiting_since")?,
+            aside_until: row.try_get("aside_until")?,
             looked_at: row.try_get("looked_at")?,
             faulty: faulty_of(&row)?,
             deleted_at: row.try_get("deleted_at")?,

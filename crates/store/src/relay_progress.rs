@@ -69,7 +69,7 @@ impl Store {
 
     /// Notes that everything that waits is to be announced again, and what finished since `since`:
     /// of a slot that is about to be made, where another producer announced what came before. A debt
-    /// that stands already stays as it is. Whether it was made.
+    /// that stands already stays as it is.
     ///
     /// # Errors
     /// When the database is away.
@@ -77,8 +77,8 @@ impl Store {
         &self,
         slot: &str,
         since: OffsetDateTime,
-    ) -> Result<bool, StoreError> {
-        let made = sqlx::query(
+    ) -> Result<(), StoreError> {
+        sqlx::query(
             "insert into relay_progress (slot, owed, owed_since, owed_at)
              values ($1, true, $2, clock_timestamp())
              on conflict (slot) do update set
@@ -89,7 +89,7 @@ impl Store {
         .bind(since)
         .execute(&self.pool)
         .await?;
-        Ok(made.rows_affected() > 0)
+        Ok(())
     }
 
     /// Takes back a debt, where another producer announces after all.

@@ -121,18 +121,25 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn find_delivery(&self, delivery: DeliveryId) -> Result<Found, StoreError> {
-        let is_waiting: Option<bool> = sqlx::query_scalar(
-            "select case when exists (select from deliveries where id = $1) then true
-                 when exists (select from finished_deliveries where id = $1) then false end",
+        let row = sqlx::query(
+            "select exists (select from deliveries where id = $1) as is_waiting,
+                 (select xmax::text from finished_deliveries where id = $1 limit 1) as taken_by,
+                 pg_current_snapshot()::text as now",
         )
         .bind(delivery.uuid())
         .fetch_one(&self.pool)
         .await?;
-        Ok(match is_waiting {
-            Some(true) => Found::Waiting,
-            Some(false) => Found::Finished,
-            None => Found::Nowhere,
-        })
+        if row.try_get("is_waiting")? {
+            return Ok(Found::Waiting);
+        }
+        let Some(taken_by) = row.try_get::<Option<&str>, _>("taken_by")? else {
+            return Ok(Found::Nowhere);
+        };
+        let taken_by = taken_by.parse().unwrap_or(u32::MAX);
+        let now = Snapshot::read(row.try_get("now")?)?;
+        // Who puts it back in line takes it from there: this is the old row until that is seen.
+        let is_put_back = taken_by != 0 && !now.low_half_has_ended(taken_by);
+        Ok(if is_put_back { Found::Nowhere } else { Found::Finished })
     }
 }
 

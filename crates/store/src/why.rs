@@ -137,8 +137,9 @@ struct Event {
 
 fn endpoint_of(endpoint: EndpointId, standing: &Standing) -> Subject {
     let waiting = u32::try_from(standing.waiting).unwrap_or(0);
-    let Standing { state, waiting_since, looked_at, faulty, .. } = *standing;
-    let story = EndpointStory { endpoint, state, waiting, waiting_since, looked_at, faulty };
+    let Standing { state, waiting_since, aside_until, looked_at, faulty, .. } = *standing;
+    let due_since = [waiting_since, aside_until].into_iter().flatten().min();
+    let story = EndpointStory { endpoint, state, waiting, due_since, looked_at, faulty };
     Subject::Endpoint(Box::new(story))
 }
 

@@ -353,6 +353,12 @@ async fn a_look_that_is_under_way_is_told_from_one_that_was_not_made() -> anyhow
         let then = fence().await?;
         ensure!(then.is_some() && (then != first) == is_changed, "after {ends}: {then:?}");
     }
+    let referring: i64 = sqlx::query_scalar(
+        "select count(*) from pg_constraint where confrelid = 'endpoint_runtime'::regclass",
+    )
+    .fetch_one(&mut db)
+    .await?;
+    ensure!(referring == 0, "a foreign key's lock would look like nobody's");
     sqlx::query("delete from endpoint_runtime").execute(&mut db).await?;
     ensure!(store.fences(&[endpoint]).await?.is_empty());
     Ok(())

@@ -265,16 +265,16 @@ fn what_there_is_not_is_said_and_what_is_no_id_is_refused() {
 fn standing(endpoint: EndpointId) -> EndpointStory {
     let looked_at = Some(ago(20));
     let state = EndpointState::default();
-    EndpointStory { endpoint, state, waiting: 0, waiting_since: None, looked_at, faulty: None }
+    EndpointStory { endpoint, state, waiting: 0, due_since: None, looked_at, faulty: None }
 }
 
 #[test]
 fn an_endpoint_at_which_nobody_looks_though_something_waits_is_forgotten() {
-    let of = |state: EndpointState, looked_at, waiting_since| {
+    let of = |state: EndpointState, looked_at, due_since| {
         let endpoint = EndpointId::from(Uuid::from_u128(3));
         let looked_at = Some(ago(looked_at));
         let story =
-            EndpointStory { state, waiting: 14, waiting_since, looked_at, ..standing(endpoint) };
+            EndpointStory { state, waiting: 14, due_since, looked_at, ..standing(endpoint) };
         Subject::Endpoint(Box::new(story)).why(None, NOW)
     };
     let told = of(EndpointState::default(), 100, Some(ago(840)));
@@ -283,14 +283,14 @@ fn an_endpoint_at_which_nobody_looks_though_something_waits_is_forgotten() {
     assert!(told.sentences[0].starts_with(first), "{told:?}");
     let paused =
         EndpointState { status: Status::Paused { since: ago(840) }, ..EndpointState::default() };
-    for (state, looked_at, waiting_since, is) in [
+    for (state, looked_at, due_since, is) in [
         (EndpointState::default(), 20, Some(ago(840)), "well"),
         (EndpointState::default(), 9_000, Some(ago(20)), "well"),
         (EndpointState::default(), 9_000, None, "well"),
         (unwell(), 9_000, Some(ago(9_000)), "unwell"),
         (paused, 9_000, Some(ago(9_000)), "paused"),
     ] {
-        assert_eq!(of(state, looked_at, waiting_since).is, is);
+        assert_eq!(of(state, looked_at, due_since).is, is);
     }
 }
 

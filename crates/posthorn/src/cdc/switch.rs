@@ -65,6 +65,8 @@ impl Switch<'_> {
                 return Err(taken_back(error, self.take_back_sequin(&found).await));
             }
             store.set_cdc_producer(CdcProducer::Sequin).await?;
+        } else {
+            self.is_sequin_heard().await?;
         }
         say("the relay stands by, and its slot is dropped");
         self.let_go_of_the_relays_slot().await?;
@@ -111,20 +113,36 @@ impl Switch<'_> {
         })
         .await?;
         say("both are to announce a row that nobody sees, Sequin as the relay does");
-        let step = Duration::from_secs(args.step_seconds);
-        if !self.announce(2, step).await? {
+        self.is_sequin_heard().await
+    }
+
+    /// An error unless Sequin announces, beside the relay where that streams.
+    async fn is_sequin_heard(&self) -> anyhow::Result<()> {
+        let Self { args, .. } = self;
+        let count = if self.streams(&args.relay_slot).await? { 2 } else { 1 };
+        if !self.announce(topics::EVENTS, count, self.step()).await? {
             bail!(
-                "Sequin streams, and in {} s it announced nothing on webhook-events, or not as our \
-                 relay does: look at its sink, its functions and its log",
+                "in {} s Sequin announced nothing on webhook-events, or not as our relay does: look \
+                 at its sink, its functions and its log; `posthorn cdc switch relay` goes back",
                 args.step_seconds
             );
         }
         Ok(())
     }
 
-    /// Do as many producers as `count` announce what commits from here on? It is awaited for `limit`.
-    async fn announce(&self, count: u32, limit: Duration) -> anyhow::Result<bool> {
-        let mut heard = Heard::from_here_on(&self.args.kafka, topics::EVENTS).await?;
+    fn step(&self) -> Duration {
+        Duration::from_secs(self.args.step_seconds)
+    }
+
+    /// Do as many producers as `count` announce on `topic` what commits from here on? It is awaited
+    /// for `limit`.
+    async fn announce(
+        &self,
+        topic: &'static str,
+        count: u32,
+        limit: Duration,
+    ) -> anyhow::Result<bool> {
+        let mut heard = Heard::from_here_on(&self.args.kafka, topic).await?;
         let begun = Instant::now();
         let mut committed: Option<Instant> = None;
         while begun.elapsed() < limit {
@@ -165,7 +183,10 @@ impl Switch<'_> {
             )?;
         }
         let found = self.begin().await?;
-        let is_debt_ours = found.producer == CdcProducer::Sequin && self.owe().await?;
+        // A slot that is there has everything that its relay has not announced.
+        if found.producer == CdcProducer::Sequin && !found.has_relay_slot() {
+            self.owe().await?;
+        }
         if let Err(error) = self.let_the_relay_stand(&found).await {
             let error = error.context(
                 "is it running? such as: docker compose --profile relay up --detach --no-deps relay",
@@ -175,7 +196,7 @@ impl Switch<'_> {
                 return Err(error);
             }
             say("the relay does not stand: what this switch made is taken back");
-            return Err(taken_back(error, self.take_back_the_relay(&found, is_debt_ours).await));
+            return Err(taken_back(error, self.take_back_the_relay(&found).await));
         }
         if args.sequin_is_gone {
             say("Sequin is not asked; its slot is dropped");
@@ -205,16 +226,23 @@ impl Switch<'_> {
             let owes = store.relay_progress(&args.relay_slot).await?.owed.is_some();
             Ok(!owes && self.streams(&args.relay_slot).await?)
         })
-        .await
+        .await?;
+        if !self.announce(topics::WAKES, 1, self.step()).await? {
+            bail!(
+                "the relay streams, and in {} s it announced nothing on webhook-wakes: look at its log",
+                args.step_seconds
+            );
+        }
+        Ok(())
     }
 
     /// Notes what the relay is to announce again when it makes its slot: what waits, and what
-    /// finished since Sequin was last heard. Whether there was no such debt before.
-    async fn owe(&self) -> anyhow::Result<bool> {
+    /// finished since Sequin was last heard.
+    async fn owe(&self) -> anyhow::Result<()> {
         let Self { args, store, .. } = self;
         let now = store.database_now().await?;
-        let patience = SEQUIN_PATIENCE.min(Duration::from_secs(args.step_seconds));
-        let is_heard = !args.sequin_is_gone && self.announce(1, patience).await?;
+        let patience = SEQUIN_PATIENCE.min(self.step());
+        let is_heard = !args.sequin_is_gone && self.announce(topics::EVENTS, 1, patience).await?;
         if !is_heard {
             say("Sequin announces nothing: what finished in the last hour is announced again, too");
         }
@@ -222,13 +250,10 @@ impl Switch<'_> {
         Ok(store.relay_owes_since(&args.relay_slot, since).await?)
     }
 
-    async fn take_back_the_relay(&self, found: &Found, is_debt_ours: bool) -> anyhow::Result<()> {
+    async fn take_back_the_relay(&self, found: &Found) -> anyhow::Result<()> {
         self.store.set_cdc_producer(CdcProducer::Sequin).await?;
         if !found.has_relay_slot() {
             self.let_go_of_the_relays_slot().await?;
-        }
-        if is_debt_ours {
-            self.store.relay_is_let_off(&self.args.relay_slot).await?;
         }
         if !found.reads(topics::WAKES) {
             actors::unsubscribe(&self.args.restate_admin_url, topics::WAKES).await?;
@@ -278,7 +303,9 @@ impl Switch<'_> {
         };
         self.until("the relay's slot is gone", gone).await?;
         tokio::time::sleep(STAYS_GONE_FOR).await;
-        self.until("the relay's slot stays gone", gone).await
+        self.until("the relay's slot stays gone", gone).await?;
+        // Whoever lets it announce again says from when on.
+        Ok(self.store.relay_is_let_off(slot).await?)
     }
 
     async fn streams(&self, slot: &str) -> anyhow::Result<bool> {
@@ -296,7 +323,7 @@ impl Switch<'_> {
     {
         let begun = Instant::now();
         while !is_so().await? {
-            if begun.elapsed() > Duration::from_secs(self.args.step_seconds) {
+            if begun.elapsed() > self.step() {
                 bail!("waited {} s in vain: {what}", self.args.step_seconds);
             }
             tokio::time::sleep(POLL).await;

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use actors::{RegisterConfig, Registered};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use stack::{Board, Progress};
 use store::{CdcProducer, Store};
 
@@ -18,6 +18,8 @@ use crate::register::{self, topic_of};
 /// How long the relay may take to make the topics and the worker to listen, and Restate then to
 /// reach it.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a switch of producers that runs beside may take: each of its few steps has its own limit.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(600);
 /// How long the consumer may take to join its group. It is a fraction of a second; 6 s when the one
 /// before was not seen off.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
@@ -160,12 +162,17 @@ impl Registration {
     }
 
     async fn patiently(&self) -> anyhow::Result<(&'static str, Registered)> {
-        let mut begun = Instant::now();
+        let first = Instant::now();
+        let mut begun = first;
         loop {
             match self.once().await {
                 Ok(Some(registered)) => return Ok(registered),
+                Ok(None) if first.elapsed() > OTHERS_PATIENCE => bail!(register::OTHERS_RUN),
                 // It ends by itself, and needs what is being started here.
-                Ok(None) => begun = Instant::now(),
+                Ok(None) => {
+                    self.progress.line("register", register::OTHERS_RUN);
+                    begun = Instant::now();
+                }
                 Err(error) if begun.elapsed() > PATIENCE => return Err(error),
                 Err(_) => tokio::time::sleep(POLL).await,
             }

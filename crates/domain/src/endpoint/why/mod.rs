@@ -70,8 +70,9 @@ pub struct EndpointStory {
     pub state: EndpointState,
     /// How many deliveries wait; 10001: more than 10000.
     pub waiting: u32,
-    /// When the first in line was written, or put back; none: nobody is in line.
-    pub waiting_since: Option<OffsetDateTime>,
+    /// When the first in line was written, or put back, or the first that stepped aside is due: the
+    /// earlier of both; none: nothing waits.
+    pub due_since: Option<OffsetDateTime>,
     /// When somebody last looked at it, or an operator changed it; none: never.
     pub looked_at: Option<OffsetDateTime>,
     /// What stepped aside on a fault of ours.

@@ -52,7 +52,7 @@ pub(super) fn of_endpoint(story: &EndpointStory, stuck: Option<&str>, now: Offse
         many => format!("{many} deliveries wait"),
     };
     let neglected = story
-        .waiting_since
+        .due_since
         .and_then(|due_at| neglected_since(due_at, story.looked_at, state, stuck))
         .filter(|since| now - *since > FORGOTTEN_AFTER);
     if let Some(since) = neglected {
@@ -88,7 +88,7 @@ pub(super) fn no_delivery(event_type: &str, merchant: &str, at: OffsetDateTime) 
     Why::new(
         "no_endpoint",
         format!(
-            "committed at {}, and no endpoint of merchant {merchant} had asked for {event_type} \
+            "occurred at {}, and no endpoint of merchant {merchant} had asked for {event_type} \
              then: there is nothing to deliver",
             clock(at)
         ),
