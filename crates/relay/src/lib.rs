@@ -35,6 +35,8 @@ mod stream;
 mod topic_ids;
 pub mod topics;
 mod unlooked;
+#[cfg(test)]
+mod unlooked_tests;
 mod visibility;
 
 use std::time::{Duration, Instant};
