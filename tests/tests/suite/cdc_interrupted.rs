@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use posthorn_tests::{Api, Lab, Receiver};
+use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::cdc_switch::{Installation, sequin_beside};
@@ -16,6 +17,9 @@ use crate::merchant;
 const SOON: Duration = Duration::from_secs(30);
 /// What each switch says before it does it; the last step ends it.
 const STEPS: usize = 5;
+/// Lines after which a switch has noted that Sequin announces, or what the relay owes.
+const SEQUIN_IS_NOTED: usize = 4;
+const RELAY_OWES: usize = 1;
 const WAYS: [(&str, &str, &str); 2] =
     [("sequin", "sequin_slot", "webhook-events"), ("relay", "posthorn_relay", "webhook-wakes")];
 
@@ -86,6 +90,40 @@ async fn a_switch_that_is_killed_at_any_step_is_typed_again_and_nothing_is_lost(
         }
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_that_is_killed_can_be_turned_back_and_leaves_no_debt() -> anyhow::Result<()> {
+    let lab = Lab::start().await?;
+    let (_shared, url) = sequin_beside(&lab).await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant("turned");
+    api.merchant(&merchant, receiver.url()).await?;
+    let installation = Installation { lab, url };
+    let mut paid = Paid { api: &api, receiver: &receiver, merchant: &merchant, count: 0 };
+    let owed = async || -> anyhow::Result<bool> {
+        let mut db = PgConnection::connect(&installation.lab.database_url()?).await?;
+        let owed = sqlx::query_scalar("select bool_or(owed) from relay_progress");
+        Ok(owed.fetch_one(&mut db).await?)
+    };
+
+    // Sequin is noted by then, and the relay still streams.
+    let first = killed_after(&installation, "sequin", SEQUIN_IS_NOTED).await?;
+    paid.once().await?;
+    let said = installation.switch("relay").await.with_context(|| first.clone())?;
+    let found = installation.stands().await?;
+    ensure!(found == stands("posthorn_relay", "webhook-wakes"), "{found:?}\n{first}\n{said}");
+    paid.once().await?;
+    paid.all_came().await?;
+
+    installation.switch("sequin").await?;
+    let first = killed_after(&installation, "relay", RELAY_OWES).await?;
+    ensure!(owed().await?, "nothing is owed yet: {first}");
+    paid.once().await?;
+    installation.switch("sequin").await.with_context(|| first.clone())?;
+    ensure!(!owed().await?, "a debt that nobody pays: {first}");
+    paid.once().await?;
+    paid.all_came().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

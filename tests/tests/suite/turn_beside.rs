@@ -9,7 +9,9 @@ use domain::{DeliveryId, EndpointId};
 use posthorn_tests::until;
 use sqlx::Connection;
 use sqlx::PgConnection;
-use store::{Changes, Chore, Commanded, Order, Reconfiguration, Reconfigured, Settled, Told};
+use store::{
+    Changes, Chore, Commanded, Found, Order, Reconfiguration, Reconfigured, Settled, Told,
+};
 use uuid::Uuid;
 
 use crate::turn::{Bench, attempt, bench};
@@ -361,5 +363,38 @@ async fn a_look_that_is_under_way_is_told_from_one_that_was_not_made() -> anyhow
     ensure!(referring == 0, "a foreign key's lock would look like nobody's");
     sqlx::query("delete from endpoint_runtime").execute(&mut db).await?;
     ensure!(store.fences(&[endpoint]).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_is_being_put_back_in_line_is_not_taken_for_a_finished_one()
+-> anyhow::Result<()> {
+    let bench = bench("found", 1).await?;
+    let (fence, look) = bench.look().await?;
+    let delivery = look.due[0].facts.id;
+    let (row, decision) = attempt(&look.due[0], &look, 200);
+    ensure!(bench.store.find_delivery(delivery).await? == Found::Waiting);
+    bench.settle(fence, &look, &row, &decision).await?;
+    ensure!(bench.store.find_delivery(delivery).await? == Found::Finished);
+    ensure!(bench.store.find_delivery(Uuid::now_v7().into()).await? == Found::Nowhere);
+    let mut beside = PgConnection::connect(&bench.url).await?;
+    for (ends, then) in [("rollback", Found::Finished), ("commit", Found::Waiting)] {
+        sqlx::query("begin").execute(&mut beside).await?;
+        // As a redelivery does it.
+        sqlx::query(
+            "with back as (delete from finished_deliveries returning *)
+             insert into deliveries (id, endpoint_id, event_id, merchant_id, event_type, object_id,
+                 occurred_at, attempts)
+             select id, endpoint_id, event_id, merchant_id, event_type, object_id, occurred_at,
+                 attempts from back",
+        )
+        .execute(&mut beside)
+        .await?;
+        let found = bench.store.find_delivery(delivery).await?;
+        ensure!(found == Found::Nowhere, "before its {ends}: {found:?}");
+        sqlx::query(ends).execute(&mut beside).await?;
+        let found = bench.store.find_delivery(delivery).await?;
+        ensure!(found == then, "after its {ends}: {found:?}");
+    }
     Ok(())
 }
