@@ -6,28 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use posthorn_tests::{Lab, Receiver, until};
 
-use crate::cdc_switch::{Installation, lock, sequin_beside};
+use crate::cdc_switch::{Installation, hold_the_relay, lock, sequin_beside, stands};
 use crate::merchant;
 
 const SOON: Duration = Duration::from_secs(30);
 /// By then the first of two switches is at work.
 const A_MOMENT: Duration = Duration::from_millis(1_200);
-
-pub(crate) fn stands(slot: &str, topic: &str) -> (Vec<String>, Vec<String>) {
-    (vec![slot.to_owned()], vec![format!("kafka://posthorn/{topic}")])
-}
-
-/// A relay that is held still announces nothing: a switch to Sequin waits for it.
-pub(crate) fn hold_the_relay(installation: &Installation) -> anyhow::Result<Pid> {
-    let relay = installation.lab.status()?.services.into_iter().find(|it| it.name == "relay");
-    let relay = relay.and_then(|it| it.pid).context("no relay")?;
-    let relay = Pid::from_raw(i32::try_from(relay)?);
-    kill(relay, Signal::SIGSTOP)?;
-    Ok(relay)
-}
 
 /// A switch to Sequin that waits for the relay: both topics are read.
 pub(crate) async fn half_way(installation: &Installation) -> anyhow::Result<tokio::process::Child> {

@@ -8,16 +8,10 @@ use anyhow::{Context, ensure};
 use posthorn_tests::{Lab, Receiver};
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::cdc_switch::{Installation, Shared, lock, sequin_beside};
+use crate::cdc_switch::{Installation, Shared, lock, sequin_beside, stands};
 use crate::merchant;
 
 const SOON: Duration = Duration::from_secs(30);
-
-type Stands = (Vec<String>, Vec<String>);
-
-fn stands(slot: &str, topic: &str) -> Stands {
-    (vec![slot.to_owned()], vec![format!("kafka://posthorn/{topic}")])
-}
 
 /// Subscribed to Sequin's topic alone, Sequin's slot alone, and our relay never took part.
 async fn begin_behind_sequin(installation: &Installation, sequin: &Shared) -> anyhow::Result<()> {

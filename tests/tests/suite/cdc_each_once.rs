@@ -16,8 +16,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::cdc_at_once::{half_way, hold_the_relay, stands};
-use crate::cdc_switch::{Installation, sequin_beside};
+use crate::cdc_at_once::half_way;
+use crate::cdc_switch::{Installation, hold_the_relay, sequin_beside, stands};
 use crate::merchant;
 
 const SOON: Duration = Duration::from_secs(30);

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use posthorn_tests::{Api, Lab, Receiver};
 use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::cdc_switch::{Installation, sequin_beside};
+use crate::cdc_switch::{Installation, hold_the_relay, sequin_beside, stands};
 use crate::merchant;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -22,10 +21,6 @@ const SEQUIN_IS_NOTED: usize = 4;
 const RELAY_OWES: usize = 1;
 const WAYS: [(&str, &str, &str); 2] =
     [("sequin", "sequin_slot", "webhook-events"), ("relay", "posthorn_relay", "webhook-wakes")];
-
-fn stands(slot: &str, topic: &str) -> (Vec<String>, Vec<String>) {
-    (vec![slot.to_owned()], vec![format!("kafka://posthorn/{topic}")])
-}
 
 /// Kills a switch as soon as it has said so many lines; they come back.
 async fn killed_after(
@@ -136,10 +131,7 @@ async fn a_relay_that_does_not_come_leaves_sequin_where_it_was() -> anyhow::Resu
     let installation = Installation { lab, url };
     let mut paid = Paid { api: &api, receiver: &receiver, merchant: &merchant, count: 0 };
     installation.switch("sequin").await?;
-    let relay = installation.lab.status()?.services.into_iter().find(|it| it.name == "relay");
-    let relay = relay.and_then(|it| it.pid).context("no relay")?;
-    let relay = Pid::from_raw(i32::try_from(relay)?);
-    kill(relay, Signal::SIGSTOP)?;
+    let relay = hold_the_relay(&installation)?;
     paid.once().await?;
     let (is_done, said) = installation.typed(&["relay", "--step-seconds", "2"]).await?;
     ensure!(!is_done && said.contains("everything is as it was"), "{said}");

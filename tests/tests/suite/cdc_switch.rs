@@ -13,7 +13,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use posthorn_tests::{Lab, Receiver, binary};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
@@ -159,6 +160,20 @@ pub(crate) async fn sequin_beside(lab: &Lab) -> anyhow::Result<(Shared, String)>
     }
     let url = serve(Arc::clone(&shared)).await?;
     Ok((shared, url))
+}
+
+/// What [`Installation::stands`] says when one producer is left.
+pub(crate) fn stands(slot: &str, topic: &str) -> (Vec<String>, Vec<String>) {
+    (vec![slot.to_owned()], vec![format!("kafka://posthorn/{topic}")])
+}
+
+/// A relay that is held still announces nothing: a switch to Sequin waits for it.
+pub(crate) fn hold_the_relay(installation: &Installation) -> anyhow::Result<Pid> {
+    let relay = installation.lab.status()?.services.into_iter().find(|it| it.name == "relay");
+    let relay = relay.and_then(|it| it.pid).context("no relay")?;
+    let relay = Pid::from_raw(i32::try_from(relay)?);
+    kill(relay, Signal::SIGSTOP)?;
+    Ok(relay)
 }
 
 pub(crate) struct Installation {

@@ -11,6 +11,7 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
 use crate::merchant;
+use crate::replayed::signal;
 
 const SOON: Duration = Duration::from_secs(30);
 const ENDPOINTS: usize = 20;
@@ -20,13 +21,6 @@ const PAUSE: Duration = Duration::from_millis(40);
 /// What an endpoint may have waiting: those sent before it is known that nobody looks, those sent
 /// then, and its timer.
 const INVOCATIONS_MAX: i64 = 8;
-
-fn pid_of(lab: &Lab, name: &str) -> anyhow::Result<Pid> {
-    let status = lab.status()?;
-    let service = status.services.iter().find(|service| service.name == name);
-    let pid = service.and_then(|service| service.pid).with_context(|| format!("no {name}"))?;
-    Ok(Pid::from_raw(i32::try_from(pid)?))
-}
 
 /// Everything that Restate has for an endpoint, for the one with the most.
 async fn most_invocations(restate: &Api) -> anyhow::Result<i64> {
@@ -90,9 +84,9 @@ async fn while_the_workers_are_away_an_endpoint_is_announced_a_handful_of_times(
     })
     .await?;
 
-    let (up, worker) = (Pid::from_raw(i32::try_from(lab.status()?.pid)?), pid_of(&lab, "worker")?);
+    let up = Pid::from_raw(i32::try_from(lab.status()?.pid)?);
     kill(up, Signal::SIGSTOP)?;
-    kill(worker, Signal::SIGKILL)?;
+    signal(&lab, "worker", Signal::SIGKILL)?;
     let paid = pay(&lab, &merchants).await;
     let restate = Api::new(&format!("http://127.0.0.1:{}", lab.ports()?.restate_admin))?;
     let most = most_invocations(&restate).await;
