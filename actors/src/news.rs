@@ -2,7 +2,7 @@
 //!
 //! What an operator tells an endpoint, the api says. Nothing is decided here: the journal has it too.
 
-use domain::endpoint::{Breaker, DisabledReason, EndpointState, Status};
+use domain::endpoint::{Decision, DisabledReason, EndpointEvent, EndpointState};
 use observability::traceparent;
 use tracing::Span;
 
@@ -18,12 +18,13 @@ enum News {
     Enabled,
 }
 
-/// Says what an attempt changed of its endpoint, if that is news; `span`: the delivery's turn.
-pub(crate) fn tell(turn: Turn<'_>, span: &Span, before: &EndpointState, after: &EndpointState) {
+/// Says what of an attempt's decision is news; `span`: the delivery's turn, `before`: where the
+/// endpoint stood.
+pub(crate) fn tell(turn: Turn<'_>, span: &Span, before: EndpointState, decision: &Decision) {
     let endpoint = turn.endpoint;
     let merchant = turn.look.endpoint.merchant_id.as_str();
     let trace_id = traceparent::trace_id(span);
-    for news in news(before, after).into_iter().flatten() {
+    for news in news(before, decision) {
         match news {
             News::BreakerOpened => tracing::warn!(
                 %endpoint, merchant, trace_id,
@@ -44,55 +45,50 @@ pub(crate) fn tell(turn: Turn<'_>, span: &Span, before: &EndpointState, after: &
     }
 }
 
-fn news(before: &EndpointState, after: &EndpointState) -> [Option<News>; 2] {
-    let breaker = match (before.breaker, after.breaker) {
-        (Breaker::Closed, Breaker::Open { .. }) => Some(News::BreakerOpened),
-        (Breaker::Open { .. }, Breaker::Closed) => Some(News::BreakerClosed),
-        _ => None,
-    };
-    let status = match (before.status, after.status) {
-        // For another reason than before is news as well: 410 to a daily probe ends the probes.
-        (Status::Disabled { reason: was, .. }, Status::Disabled { reason, .. })
-            if was == reason =>
-        {
-            None
-        }
-        (_, Status::Disabled { reason, .. }) => Some(News::Disabled(match reason {
+fn news(before: EndpointState, decision: &Decision) -> impl Iterator<Item = News> {
+    let closed = decision.closes_breaker(before).then_some(News::BreakerClosed);
+    let happened = decision.events.iter().filter_map(|event| match event {
+        EndpointEvent::BreakerOpened { .. } => Some(News::BreakerOpened),
+        EndpointEvent::Disabled { reason, .. } => Some(News::Disabled(match reason {
             DisabledReason::Gone => "gone",
             DisabledReason::Unwell => "unwell",
             DisabledReason::Operator => "operator",
             DisabledReason::Deleted => "deleted",
         })),
-        (Status::Disabled { .. }, Status::Active) => Some(News::Enabled),
+        EndpointEvent::Enabled { .. } => Some(News::Enabled),
         _ => None,
-    };
-    [breaker, status]
+    });
+    closed.into_iter().chain(happened)
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::endpoint::{Breaker, Disposition, EnabledBecause};
     use time::OffsetDateTime;
 
     use super::*;
 
     #[test]
-    fn what_changes_is_news_and_what_stays_is_none() {
-        let since = OffsetDateTime::UNIX_EPOCH;
+    fn what_was_decided_is_news_and_nothing_else_is() {
+        let at = OffsetDateTime::UNIX_EPOCH;
         let well = EndpointState::default();
-        let open = EndpointState { breaker: Breaker::Open { since }, ..well };
-        let gone = Status::Disabled { reason: DisabledReason::Gone, since };
-        let gone = EndpointState { status: gone, ..well };
-        let unwell = Status::Disabled { reason: DisabledReason::Unwell, since };
-        let unwell = EndpointState { status: unwell, ..open };
-        for state in [&well, &open, &gone, &unwell] {
-            assert_eq!(news(state, state), [None, None]);
+        let open = EndpointState { breaker: Breaker::Open { since: at }, ..well };
+        let heard = |before, events: &[EndpointEvent]| {
+            let decision = Decision { disposition: Disposition::Stay, events: events.to_vec() };
+            news(before, &decision).collect::<Vec<_>>()
+        };
+        let delivery = uuid::Uuid::nil().into();
+        let recovered = EndpointEvent::Recovered { delivery, lanes: None, at };
+        let disabled = |reason| EndpointEvent::Disabled { reason, at };
+        let enabled = EndpointEvent::Enabled { because: EnabledBecause::Probe, at };
+        assert_eq!(heard(well, &[]), []);
+        assert_eq!(heard(well, &[EndpointEvent::BreakerOpened { at }]), [News::BreakerOpened]);
+        assert_eq!(heard(open, &[EndpointEvent::Answered { lanes: None, at }]), []);
+        // After a single failure there was no breaker to close.
+        assert_eq!(heard(well, &[recovered]), []);
+        assert_eq!(heard(open, &[recovered, enabled]), [News::BreakerClosed, News::Enabled]);
+        for (reason, name) in [(DisabledReason::Gone, "gone"), (DisabledReason::Unwell, "unwell")] {
+            assert_eq!(heard(open, &[disabled(reason)]), [News::Disabled(name)]);
         }
-        assert_eq!(news(&well, &open), [Some(News::BreakerOpened), None]);
-        assert_eq!(news(&open, &well), [Some(News::BreakerClosed), None]);
-        assert_eq!(news(&well, &gone), [None, Some(News::Disabled("gone"))]);
-        assert_eq!(news(&open, &unwell), [None, Some(News::Disabled("unwell"))]);
-        assert_eq!(news(&unwell, &well), [Some(News::BreakerClosed), Some(News::Enabled)]);
-        let [_, at_the_daily_probe] = news(&unwell, &gone);
-        assert_eq!(at_the_daily_probe, Some(News::Disabled("gone")));
     }
 }

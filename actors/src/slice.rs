@@ -294,7 +294,7 @@ impl Slice<'_> {
                     self.close();
                 }
                 Settled::Done { state, version, config_version } => {
-                    news::tell(self.turn, &made.span, &self.state, &decided);
+                    news::tell(self.turn, &made.span, self.state, &decision);
                     (self.state, self.version) = (state, version);
                     self.fresh = Instant::now();
                     made.tell(&decision, &self.state, self.now());

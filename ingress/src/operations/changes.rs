@@ -18,7 +18,7 @@ use store::{
 use uuid::Uuid;
 
 use super::Operations;
-use super::commands::{Address, Addressed, name_of, other_command};
+use super::commands::{Address, Addressed, name_of, other_command, say_breaker_closed};
 use super::endpoints::{EndpointPolicy, accepted, endpoint_url, event_types};
 use super::secrets::{Scheme, ShownSecrets};
 use crate::call::digest_of;
@@ -46,6 +46,8 @@ pub(crate) struct UpdatedEndpoint {
     pub status: &'static str,
     /// It had been disabled for what its old URL did, and has a new one.
     pub enabled_again: bool,
+    /// Its breaker was open, and is no more.
+    pub breaker_closed: bool,
     /// Those that another scheme made necessary.
     pub secrets: ShownSecrets,
 }
@@ -107,6 +109,9 @@ impl Operations {
             let Address { endpoint, command_id, actor } = &address;
             let enabled_again = updated.enabled_again;
             tracing::info!(%endpoint, %command_id, actor, enabled_again, "an endpoint was changed");
+        }
+        if updated.breaker_closed {
+            say_breaker_closed(address.endpoint, &address.actor);
         }
         Ok(updated)
     }
@@ -187,6 +192,7 @@ impl Operations {
             changed: replaced.changed,
             status: name_of(replaced.status),
             enabled_again: replaced.enabled_again,
+            breaker_closed: replaced.breaker_closed,
             secrets,
         })
     }

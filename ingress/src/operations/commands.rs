@@ -86,6 +86,11 @@ pub(crate) struct ShownStanding {
     pub last_events: Vec<String>,
 }
 
+/// The worker has the same words where an attempt closes it.
+pub(super) fn say_breaker_closed(endpoint: EndpointId, actor: &str) {
+    tracing::info!(%endpoint, actor, "the breaker closed");
+}
+
 impl Operations {
     /// Takes a waiting delivery out of the line.
     pub(crate) async fn skip(&self, to: Addressed, delivery: &str) -> Result<DoneCommand, Refusal> {
@@ -146,6 +151,9 @@ impl Operations {
             let (command, status) = (told.name(), name_of(obeyed.state.status));
             tracing::info!(%endpoint, command, %command_id, actor, status, "an endpoint was told");
         }
+        if obeyed.breaker_closed {
+            say_breaker_closed(endpoint, &actor);
+        }
         Ok(DoneCommand { command_id, obeyed })
     }
 
@@ -154,7 +162,7 @@ impl Operations {
         let standing = self.store.standing(endpoint).await?;
         let deleted = standing.and_then(|standing| Some((standing.state, standing.deleted_at?)));
         let (state, at) = deleted.ok_or(Refusal::NotFound("endpoint"))?;
-        Ok(Obeyed { state, changed: false, redelivered: 0, more: false, at })
+        Ok(Obeyed { state, changed: false, breaker_closed: false, redelivered: 0, more: false, at })
     }
 
     /// Where an endpoint stands.

@@ -41,6 +41,32 @@ async fn a_breaker_that_opens_and_closes_is_a_line_each() -> anyhow::Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_breaker_that_somebody_closes_is_a_line_with_their_name() -> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    receiver.rule(|_| Some(Answer::Status(500)));
+    let ada = json!({ "actor": "ada" });
+    let moved = json!({ "actor": "ada", "url": format!("{}/elsewhere", receiver.url()) });
+    for (way, told) in [
+        ("enabled", vec![("POST", "/disable", &ada), ("POST", "/enable", &ada)]),
+        ("moved", vec![("PATCH", "", &moved)]),
+    ] {
+        let merchant = merchant(&format!("lines-breaker-{way}"));
+        let endpoint = api.merchant(&merchant, receiver.url()).await?;
+        hasten(lab, &endpoint).await?;
+        api.payment(&merchant, 1).await?;
+        said(lab, "worker", &["WARN", &endpoint, "the breaker opened", "trace_id"]).await?;
+        for (method, path, body) in told {
+            let path = format!("/v1/endpoints/{endpoint}{path}");
+            let (status, answer) = api.send(method, &path, &[], body.to_string()).await?;
+            ensure!(status == 200, "{status} {answer}");
+        }
+        said(lab, "api", &["INFO", &endpoint, "the breaker closed", "ada"]).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_disabled_and_what_an_operator_tells_it_are_lines() -> anyhow::Result<()>
 {
     let lab = shared_lab().await?;

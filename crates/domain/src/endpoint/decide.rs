@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use super::settle::{Attempted, Moment, settle};
 use super::time_between::between;
 use super::{
-    Command, DisabledReason, EnabledBecause, EndpointEvent, EndpointState, Jitter, Policy, Status,
-    evolve, objection,
+    Breaker, Command, DisabledReason, EnabledBecause, EndpointEvent, EndpointState, Jitter, Policy,
+    Status, evolve, objection,
 };
 use crate::{DeliveryId, Fault};
 
@@ -30,6 +30,12 @@ impl Decision {
     /// The state once all events have happened.
     pub fn state_after(&self, state: EndpointState) -> EndpointState {
         self.events.iter().fold(state, evolve)
+    }
+
+    /// Was the breaker of an endpoint that stood at `state` open, and is no more?
+    pub fn closes_breaker(&self, state: EndpointState) -> bool {
+        let is_open = |state: EndpointState| matches!(state.breaker, Breaker::Open { .. });
+        is_open(state) && !is_open(self.state_after(state))
     }
 
     /// Deliveries whose 5xx count as refusals from now on: at most eight.

@@ -86,6 +86,9 @@ pub struct Obeyed {
     pub state: EndpointState,
     /// Did it change anything?
     pub changed: bool,
+    /// Did it close the breaker?
+    #[serde(default)]
+    pub breaker_closed: bool,
     /// How many deliveries are back in line.
     pub redelivered: u32,
     /// Are there more to redeliver?
@@ -185,6 +188,7 @@ impl Store {
         let obeyed = Obeyed {
             state,
             changed: !decision.events.is_empty(),
+            breaker_closed: decision.closes_breaker(locked.state),
             redelivered: step.redelivered,
             more: step.more,
             at: now,

@@ -84,6 +84,9 @@ pub struct Replaced {
     pub status: Status,
     /// Did it enable the endpoint, which had been disabled for what its old URL did?
     pub enabled_again: bool,
+    /// Did it close the breaker?
+    #[serde(default)]
+    pub breaker_closed: bool,
 }
 
 /// What became of a change.
@@ -202,6 +205,7 @@ impl Store {
             first_version,
             status: state.status,
             enabled_again: decision.events.iter().any(is_enabled_again),
+            breaker_closed: decision.closes_breaker(locked.state),
         };
         keep(&mut tx, change, command, replaced).await?;
         tx.commit().await?;
