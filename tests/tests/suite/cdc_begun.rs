@@ -6,8 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use posthorn_tests::{Lab, Receiver};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message as _};
 use sqlx::{Connection, Executor, PgConnection};
+use tokio::task::JoinHandle;
 
+use crate::cdc_each_once::{EVENTS, NOBODY};
 use crate::cdc_switch::{Installation, Shared, lock, sequin_beside, stands};
 use crate::merchant;
 
@@ -94,6 +100,46 @@ async fn an_installation_that_began_behind_sequin_is_known_as_one_and_moves_to_t
     Ok(())
 }
 
+/// Says once more what is said next of a row that nobody sees.
+async fn repeat_the_next_about_nobody(
+    installation: &Installation,
+) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", format!("127.0.0.1:{}", installation.lab.ports()?.kafka));
+    client.set("group.id", "the-test");
+    let (producer, consumer): (FutureProducer, BaseConsumer) = (client.create()?, client.create()?);
+    let consumer = tokio::task::spawn_blocking(move || {
+        at_its_end(&consumer)?;
+        anyhow::Ok(consumer)
+    });
+    let consumer = consumer.await??;
+    Ok(tokio::spawn(async move {
+        let record = tokio::task::spawn_blocking(move || {
+            loop {
+                let record = consumer.poll(SOON).context("nothing about nobody came")??.detach();
+                if record.key() == Some(NOBODY.as_bytes()) {
+                    return anyhow::Ok(record);
+                }
+            }
+        });
+        let record = record.await??;
+        let value = record.payload().context("no value")?;
+        let again = FutureRecord::to(EVENTS).key(NOBODY).payload(value);
+        producer.send(again, SOON).await.map_err(|(error, _)| error)?;
+        Ok(())
+    }))
+}
+
+fn at_its_end(consumer: &BaseConsumer) -> anyhow::Result<()> {
+    let metadata = consumer.fetch_metadata(Some(EVENTS), SOON)?;
+    let mut ends = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        let (_, end) = consumer.fetch_watermarks(EVENTS, partition.id(), SOON)?;
+        ends.add_partition_offset(EVENTS, partition.id(), Offset::Offset(end))?;
+    }
+    Ok(consumer.assign(&ends)?)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sequin_that_never_streams_or_announces_is_taken_back_and_a_dead_one_can_be_left()
 -> anyhow::Result<()> {
@@ -116,7 +162,10 @@ async fn a_sequin_that_never_streams_or_announces_is_taken_back_and_a_dead_one_c
 
     lock(&shared).is_mute = false;
     lock(&shared).is_silent = true;
+    // A relay that begins anew announces again what it had announced: that is not Sequin yet.
+    let repeated = repeat_the_next_about_nobody(&installation).await?;
     let (is_done, said) = installation.typed(&["sequin", "--step-seconds", "6"]).await?;
+    repeated.await??;
     let is_told = said.contains("announced nothing") && said.contains("everything is as it was");
     ensure!(!is_done && is_told, "{said}");
     ensure!(installation.stands().await? == behind_relay, "{said}");

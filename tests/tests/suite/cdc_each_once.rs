@@ -23,8 +23,8 @@ use crate::merchant;
 const SOON: Duration = Duration::from_secs(30);
 /// A switch that does not wait would have ended by then.
 const LONG: Duration = Duration::from_secs(4);
-const EVENTS: &str = "webhook-events";
-const NOBODY: &str = "ep_00000000-0000-0000-0000-000000000000";
+pub(crate) const EVENTS: &str = "webhook-events";
+pub(crate) const NOBODY: &str = "ep_00000000-0000-0000-0000-000000000000";
 
 struct Shop {
     installation: Installation,

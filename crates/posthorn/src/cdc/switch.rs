@@ -120,12 +120,16 @@ impl Switch<'_> {
     async fn is_sequin_heard(&self) -> anyhow::Result<()> {
         let Self { args, .. } = self;
         let count = if self.streams(&args.relay_slot).await? { 2 } else { 1 };
-        if !self.announce(topics::EVENTS, count, self.step()).await? {
-            bail!(
-                "in {} s Sequin announced nothing on webhook-events, or not as our relay does: look \
-                 at its sink, its functions and its log; `posthorn cdc switch relay` goes back",
-                args.step_seconds
-            );
+        // A relay whose session ends repeats a row; who announces all rows is heard again.
+        for _ in 0..count {
+            if !self.announce(topics::EVENTS, count, self.step()).await? {
+                bail!(
+                    "in {} s Sequin announced nothing on webhook-events, or not as our relay does: \
+                     look at its sink, its functions and its log; `posthorn cdc switch relay` goes \
+                     back",
+                    args.step_seconds
+                );
+            }
         }
         Ok(())
     }
