@@ -28,6 +28,11 @@ impl Scraped {
         Ok(value.with_context(|| format!("there is no series {series}"))?.parse()?)
     }
 
+    /// Is there a series whose name, with its first labels, begins with `stem`?
+    pub fn has(&self, stem: &str) -> bool {
+        self.0.lines().any(|line| line.starts_with(stem))
+    }
+
     /// The sum of all series whose name, with their first labels, begins with `stem`.
     ///
     /// # Errors

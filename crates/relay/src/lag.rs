@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::topics;
 
-/// What the name of the subscription's group begins with; see the registration with Restate.
+/// What the name of a subscription's group begins with, before the topic's; see the registration with
+/// Restate.
 const GROUP: &str = "posthorn-restate";
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(15);
@@ -48,29 +49,26 @@ fn look(kafka: &str) -> KafkaResult<Vec<Figure>> {
     let any_has_members = ours().any(|group| !group.members().is_empty());
     let mut found = Vec::new();
     for group in ours().filter(|group| !any_has_members || !group.members().is_empty()) {
-        let consumer = self::client(kafka, group.name())?;
-        for topic in [topics::WAKES, topics::EVENTS] {
-            if let Some(lag) = lag(&consumer, topic)? {
-                found.push(figure::kafka_lag(group.name(), topic, lag));
-            }
-        }
+        let reads = |topic: &str| group.name().starts_with(&format!("{GROUP}-{topic}-"));
+        let Some(topic) = [topics::WAKES, topics::EVENTS].into_iter().find(|topic| reads(topic))
+        else {
+            continue;
+        };
+        let lag = lag(&self::client(kafka, group.name())?, topic)?;
+        found.push(figure::kafka_lag(group.name(), topic, lag));
     }
     Ok(found)
 }
 
-/// Records that the consumer's group has not committed; none when it never committed any.
-fn lag(consumer: &BaseConsumer, topic: &str) -> KafkaResult<Option<f64>> {
+/// Records that the consumer's group has not committed. One that never committed any begins with the
+/// first, as Restate does.
+fn lag(consumer: &BaseConsumer, topic: &str) -> KafkaResult<f64> {
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
     let mut asked = TopicPartitionList::new();
     for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
         asked.add_partition(topic, partition.id());
     }
     let committed = consumer.committed_offsets(asked, TIMEOUT)?;
-    let is_subscribed =
-        committed.elements().iter().any(|one| matches!(one.offset(), Offset::Offset(_)));
-    if !is_subscribed {
-        return Ok(None);
-    }
     let mut behind = 0;
     for one in committed.elements() {
         let (first, end) = consumer.fetch_watermarks(topic, one.partition(), TIMEOUT)?;
@@ -80,7 +78,7 @@ fn lag(consumer: &BaseConsumer, topic: &str) -> KafkaResult<Option<f64>> {
     }
     // Far below where a float would round it.
     #[expect(clippy::cast_precision_loss, reason = "see above")]
-    Ok(Some(behind.max(0) as f64))
+    Ok(behind.max(0) as f64)
 }
 
 fn client(kafka: &str, group: &str) -> KafkaResult<BaseConsumer> {

@@ -108,7 +108,38 @@ async fn a_worker_counts_what_happened_and_looks_up_the_database_though_restate_
         Ok(())
     })
     .await?;
+    what_restate_does_not_take_is_kafkas_lag(&lab).await?;
     looks_go_on_though_restate_hangs(&lab).await
+}
+
+async fn what_restate_does_not_take_is_kafkas_lag(lab: &Lab) -> anyhow::Result<()> {
+    let (api, receiver, relay) = (lab.api()?, Receiver::start().await?, lab.ports()?.relay_health);
+    let is = async |records: f64| {
+        until(&format!("the lag is {records} records"), LOOKED_UP, async || {
+            let scraped = Scraped::of(relay).await?;
+            ensure!(scraped.has("posthorn_kafka_consumer_lag{"), "it was not looked up yet");
+            let lag = scraped.sum("posthorn_kafka_consumer_lag{")?;
+            ensure!((lag - records).abs() < 0.5, "it is {lag}");
+            Ok(())
+        })
+        .await
+    };
+    is(0.0).await?;
+    signal(lab, "restate", Signal::SIGSTOP)?;
+    let outcome = async {
+        // A wake each: of one endpoint's payments one wake may stand for several.
+        for number in 1..=7 {
+            let merchant = merchant(&format!("lag-{number}"));
+            api.merchant(&merchant, receiver.url()).await?;
+            api.payment(&merchant, number).await?;
+        }
+        is(7.0).await
+    }
+    .await;
+    signal(lab, "restate", Signal::SIGCONT)?;
+    outcome?;
+    receiver.wait_for(7, SOON).await?;
+    is(0.0).await
 }
 
 async fn looks_go_on_though_restate_hangs(lab: &Lab) -> anyhow::Result<()> {
