@@ -14,7 +14,9 @@ pub(crate) struct TopicsArgs {
 }
 
 pub(crate) async fn topics(args: &TopicsArgs) -> anyhow::Result<ExitCode> {
-    relay::topics::ensure(&args.kafka).await?;
+    for oddity in relay::topics::ensure(&args.kafka).await? {
+        say!("Look at this: {oddity}.");
+    }
     say!("The topics are there: {}, {}.", relay::topics::EVENTS, relay::topics::WAKES);
     Ok(ExitCode::SUCCESS)
 }

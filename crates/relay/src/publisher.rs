@@ -122,7 +122,9 @@ impl Publisher {
         let missing = client.ask(missing_topics).await?;
         if !missing.is_empty() {
             tracing::warn!(?missing, "topics are missing; creating them");
-            topics::ensure(kafka).await?;
+            for oddity in topics::ensure(kafka).await? {
+                tracing::warn!("{oddity}");
+            }
         }
         Ok(Connected {
             publisher: Self { client: client.clone() },

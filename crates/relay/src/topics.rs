@@ -1,8 +1,9 @@
 //! The two topics, and how they must be.
 //!
 //! `ensure` creates what is missing and changes nothing that is there: a topic whose settings
-//! differ is somebody's decision, and is said loudly. It never deletes anything.
+//! differ is somebody's decision, and its caller says so loudly. It never deletes anything.
 
+use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -40,11 +41,49 @@ const DESCRIBE_PAUSE: Duration = Duration::from_millis(500);
 
 type Described = Result<ConfigResource, RDKafkaErrorCode>;
 
-/// Creates the topics that are missing, on the Kafka at `kafka` (host:port, separated by commas).
+/// What somebody should know of a topic that was there before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Oddity {
+    /// Who may write to a topic need not be allowed to read its settings: then none are told.
+    Unreadable {
+        /// Its name.
+        topic: &'static str,
+    },
+    /// It has another setting than this version would give it.
+    OtherSetting {
+        /// Its name.
+        topic: &'static str,
+        /// The setting's, as Kafka has it.
+        setting: &'static str,
+        /// What this version would set.
+        wanted: &'static str,
+        /// What is set; none: nothing.
+        found: Option<String>,
+    },
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { topic } => write!(f, "the settings of {topic} cannot be read"),
+            Self::OtherSetting { topic, setting, wanted, found } => {
+                let found = found.as_deref().unwrap_or("nothing");
+                write!(
+                    f,
+                    "{topic} has another setting than this version would give it, {setting}={found} \
+                     and not {wanted}; it stays as it is"
+                )
+            }
+        }
+    }
+}
+
+/// Creates the topics that are missing, on the Kafka at `kafka` (host:port, separated by commas);
+/// what is odd about those that were there.
 ///
 /// # Errors
 /// When Kafka is away, or refuses.
-pub async fn ensure(kafka: &str) -> Result<(), Error> {
+pub async fn ensure(kafka: &str) -> Result<Vec<Oddity>, Error> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", kafka)
         .set("client.id", "posthorn-topics")
@@ -80,14 +119,11 @@ pub async fn ensure(kafka: &str) -> Result<(), Error> {
             tokio::time::sleep(DESCRIBE_PAUSE).await;
             continue;
         }
-        for (topic, described) in [EVENTS, WAKES].into_iter().zip(described) {
-            if !made.contains(&topic) {
-                say_what_differs(topic, described);
-            }
-        }
-        break;
+        let known = [EVENTS, WAKES].into_iter().zip(described);
+        let before = known.filter(|(topic, _)| !made.contains(topic));
+        return Ok(before.flat_map(|(topic, described)| oddities(topic, described)).collect());
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Does the consumer group `group` get records now: has somebody joined, and has everybody a place?
@@ -111,26 +147,16 @@ pub async fn group_is_stable(kafka: &str, group: &str) -> Result<bool, Error> {
         .map_err(Error::from)
 }
 
-fn say_what_differs(topic: &'static str, described: Described) {
-    // Who may write to a topic need not be allowed to read its settings: then none are told.
+fn oddities(topic: &'static str, described: Described) -> Vec<Oddity> {
     let described = described.ok().filter(|described| !described.entries.is_empty());
-    let Some(described) = described else {
-        tracing::warn!(topic, "the topic's settings cannot be read");
-        return;
-    };
-    for (setting, wanted) in SETTINGS {
-        let found = described.get(setting).and_then(|entry| entry.value.as_deref());
-        if found != Some(wanted) {
-            let found = found.unwrap_or("nothing");
-            tracing::warn!(
-                topic,
-                setting,
-                wanted,
-                found,
-                "the topic has another setting than this version would give it; it stays as it is"
-            );
-        }
-    }
+    let Some(described) = described else { return vec![Oddity::Unreadable { topic }] };
+    let found = |setting| described.get(setting).and_then(|entry| entry.value.clone());
+    SETTINGS
+        .into_iter()
+        .map(|(setting, wanted)| (setting, wanted, found(setting)))
+        .filter(|(_, wanted, found)| found.as_deref() != Some(wanted))
+        .map(|(setting, wanted, found)| Oddity::OtherSetting { topic, setting, wanted, found })
+        .collect()
 }
 
 /// Which of the two topics are missing on the brokers that `client` knows. Blocks.

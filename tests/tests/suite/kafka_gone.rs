@@ -1,13 +1,14 @@
 //! Kafka's data, or its topics, gone while everything runs: nobody types anything, nothing is lost,
 //! nothing waits for the sweeper, and `up` says what happened.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::ensure;
 use nix::sys::signal::Signal;
-use posthorn_tests::{Api, Lab, Receiver, until};
+use posthorn_tests::{Api, Lab, Receiver, binary, until};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 
 use crate::replayed::signal;
@@ -110,4 +111,41 @@ async fn a_relay_is_not_ready_while_kafka_is_frozen_though_nothing_is_to_be_sent
     signal(&lab, "kafka", Signal::SIGCONT)?;
     ensure!(told?.contains("kafka"), "it says what is away");
     answers(200).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_with_other_settings_is_said_by_its_name_and_left_as_it_is() -> anyhow::Result<()> {
+    let lab = crash::lab().await?;
+    let kafka = format!("127.0.0.1:{}", lab.ports()?.kafka);
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &kafka).create()?;
+    let options = AdminOptions::new();
+    let topic = || ResourceSpecifier::Topic("webhook-wakes");
+    let keep = async |retention_ms: &str| {
+        let settings = AlterConfig::new(topic())
+            .set("retention.ms", retention_ms)
+            .set("max.message.bytes", "1048576");
+        let altered = admin.alter_configs([&settings], &options).await?.remove(0);
+        altered.map(drop).map_err(|(_, code)| anyhow::anyhow!("{code}"))
+    };
+    // A day, and not seven.
+    keep("86400000").await?;
+    let outcome = async {
+        let typed = Command::new(binary()?).args(["topics", "--kafka", &kafka]).output()?;
+        let said = String::from_utf8_lossy(&[typed.stdout, typed.stderr].concat()).into_owned();
+        ensure!(typed.status.success(), "{said}");
+        let complaints: Vec<&str> =
+            said.lines().filter(|line| line.contains("another setting")).collect();
+        let parts = ["webhook-wakes", "retention.ms", "604800000", "86400000"];
+        let is_said = |line: &&str| parts.iter().all(|part| line.contains(part));
+        ensure!(complaints.len() == 1 && complaints.iter().all(is_said), "{said}");
+        let found = admin.describe_configs([&topic()], &options).await?.remove(0);
+        let found = found.map_err(|code| anyhow::anyhow!("{code}"))?;
+        let kept = found.get("retention.ms").and_then(|entry| entry.value.as_deref());
+        ensure!(kept == Some("86400000"), "{kept:?}");
+        Ok(())
+    }
+    .await;
+    keep("604800000").await?;
+    outcome
 }
