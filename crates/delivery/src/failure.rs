@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use domain::{Fault, Outcome, Unwell};
 use nix::errno::Errno;
@@ -61,6 +61,12 @@ impl Failure {
             io::ErrorKind::TimedOut => Self::connect_timeout(),
             _ => Self::connect_failed(),
         }
+    }
+
+    /// This worker lacks what a connection, to whomever, needs; none: it is something else.
+    pub(crate) fn no_resources(error: &io::Error) -> Option<Self> {
+        let (code, sentence) = of_this_worker(error, Ipv4Addr::UNSPECIFIED.into())?;
+        (code == Code::NoResources).then(|| Self::fault(Fault::CannotConnect, code, sentence))
     }
 
     /// It is not known why there is no connection.

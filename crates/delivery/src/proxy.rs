@@ -47,7 +47,8 @@ impl FromStr for EgressProxy {
 impl EgressProxy {
     /// A connection to the proxy itself.
     pub(crate) async fn connect(&self) -> Result<TcpStream, Failure> {
-        TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|_| unreachable())
+        let connected = TcpStream::connect((self.host.as_str(), self.port)).await;
+        connected.map_err(|error| Failure::no_resources(&error).unwrap_or_else(unreachable))
     }
 
     /// Asks the proxy on `tcp` for a tunnel to the host of `url`.
