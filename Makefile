@@ -23,6 +23,8 @@ up: build ## Build, and run everything on this machine until Ctrl-C
 test: ## Format, lints, every test on the real parts
 	@scripts/prerequisites test
 	cargo fmt --all --check
+	@# A project of its own, which the workspace does not see.
+	rustfmt --check --edition 2024 docs/verify/rust/receive.rs
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# The end-to-end tests run target/debug/posthorn.
 	cargo build --workspace --locked
@@ -55,6 +57,7 @@ simulate: build ## The rules under a virtual clock, with everything around them 
 
 fmt: ## Format everything
 	cargo fmt --all
+	rustfmt --edition 2024 docs/verify/rust/receive.rs
 
 build: prerequisites
 	cargo build --release --locked --package posthorn
