@@ -55,12 +55,7 @@ impl Lab {
     }
 
     async fn start_anew(variables: &[(&str, &str)], options: &[&str]) -> anyhow::Result<Self> {
-        remove_what_ended_tests_left();
-        let prefix = format!("{PREFIX}{}-", std::process::id());
-        let temporary = tempfile::Builder::new().prefix(&prefix).tempdir()?;
-        // PostgreSQL runs as another user when we are root, and must be able to get in.
-        std::fs::set_permissions(temporary.path(), open_to_all())?;
-        let dir = temporary.path().join("state");
+        let (temporary, dir) = state_dir()?;
         let mut lab = Self::start_in_with(&dir, variables, options).await?;
         lab._temporary = Some(temporary);
         Ok(lab)
@@ -320,6 +315,21 @@ pub(crate) fn spawn_bound(mut command: Command) -> anyhow::Result<Child> {
         }
     })?;
     Ok(receive.recv()??)
+}
+
+/// A folder for a stack's state that is not there yet, in one that goes when it is dropped: for
+/// [`Lab::start_in`], where a stack is started more than once.
+///
+/// # Errors
+/// When none can be made.
+pub fn state_dir() -> anyhow::Result<(TempDir, PathBuf)> {
+    remove_what_ended_tests_left();
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    let temporary = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+    // PostgreSQL runs as another user when we are root, and must be able to get in.
+    std::fs::set_permissions(temporary.path(), open_to_all())?;
+    let dir = temporary.path().join("state");
+    Ok((temporary, dir))
 }
 
 /// The binary that was built beside this test.

@@ -16,7 +16,7 @@ mod trace;
 mod wait;
 
 pub use api::Api;
-pub use lab::{Lab, binary, refusal};
+pub use lab::{Lab, binary, refusal, state_dir};
 pub use other_build::{OtherBuild, OtherWorker};
 pub use prometheus::Prometheus;
 pub use receiver::{Answer, Receiver, Request};

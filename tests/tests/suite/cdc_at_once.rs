@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
-use posthorn_tests::{Lab, Receiver, until};
+use posthorn_tests::{Lab, Receiver, state_dir, until};
 
 use crate::cdc_switch::{Installation, hold_the_relay, lock, sequin_beside, stands};
 use crate::merchant;
@@ -82,10 +82,7 @@ async fn two_switches_at_once_end_as_if_one_was_typed_after_the_other() -> anyho
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_starts_after_a_switch_that_was_killed_half_way() -> anyhow::Result<()> {
-    let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(temporary.path(), mode)?;
-    let dir = temporary.path().join("state");
+    let (_temporary, dir) = state_dir()?;
     let lab = Lab::start_in(&dir).await?;
     let (shared, url) = sequin_beside(&lab).await?;
     let (api, receiver) = (lab.api()?, Receiver::start().await?);

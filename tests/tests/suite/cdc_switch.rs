@@ -15,7 +15,7 @@ use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use posthorn_tests::{Lab, Receiver, binary};
+use posthorn_tests::{Lab, Receiver, binary, state_dir};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::net::TcpListener;
@@ -323,10 +323,7 @@ fn all_came_in_order(receiver: &Receiver, made: i64) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_that_is_stopped_after_a_switch_goes_on_behind_sequin_when_it_is_started_again()
 -> anyhow::Result<()> {
-    let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(temporary.path(), mode)?;
-    let dir = temporary.path().join("state");
+    let (_temporary, dir) = state_dir()?;
     let lab = Lab::start_in(&dir).await?;
     let (shared, url) = sequin_beside(&lab).await?;
     let (api, receiver) = (lab.api()?, Receiver::start().await?);

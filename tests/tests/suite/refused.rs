@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::ensure;
-use posthorn_tests::refusal;
+use posthorn_tests::{refusal, state_dir};
 use tempfile::TempDir;
 
 /// Refused in one line with all of `words`, and nothing was started.
@@ -22,10 +22,7 @@ fn refused(dir: &Path, arguments: &[&str], words: &[&str]) -> anyhow::Result<()>
 
 /// A state directory with one file in it.
 fn with_file(file: &str, text: &str) -> anyhow::Result<(TempDir, PathBuf)> {
-    let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(temporary.path(), mode)?;
-    let dir = temporary.path().join("state");
+    let (temporary, dir) = state_dir()?;
     let file = dir.join(file);
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use posthorn_tests::{Answer, Api, Lab, Receiver, invocations_of, until};
+use posthorn_tests::{Answer, Api, Lab, Receiver, invocations_of, state_dir, until};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
@@ -91,10 +91,7 @@ pub(crate) async fn wipe_while_it_runs(lab: &Lab) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_delivery_goes_out_though_all_of_restates_data_is_gone() -> anyhow::Result<()> {
-    let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(temporary.path(), mode)?;
-    let dir = temporary.path().join("state");
+    let (_temporary, dir) = state_dir()?;
 
     let mut lab = Lab::start_in(&dir).await?;
     let unwell = Waiting::of(&lab, "unwell", 500).await?;

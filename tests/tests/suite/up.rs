@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::Signal;
-use posthorn_tests::{Answer, Lab, Receiver, binary, until};
+use posthorn_tests::{Answer, Lab, Receiver, binary, state_dir, until};
 
 use crate::{merchant, shared_lab};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn up_goes_on_with_the_data_that_is_there_after_ctrl_c_and_after_kill_9() -> anyhow::Result<()>
 {
-    let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(temporary.path(), mode)?;
-    let dir = temporary.path().join("state");
+    let (_temporary, dir) = state_dir()?;
     let receiver = Receiver::start().await?;
     let merchant = merchant("up");
     let mut payments = Vec::new();
@@ -59,10 +56,7 @@ fn runs(pid: u32) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kafka_that_lost_its_data_costs_no_delivery_and_no_wait_for_the_sweeper()
 -> anyhow::Result<()> {
-    let temporary = tempfile::Builder::new().prefix("posthorn-lab-").tempdir()?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(temporary.path(), mode)?;
-    let dir = temporary.path().join("state");
+    let (_temporary, dir) = state_dir()?;
     let receiver = Receiver::start().await?;
     let merchant = merchant("wiped");
 
