@@ -110,7 +110,7 @@ pub(super) fn no_payment(payment: PaymentId) -> Why {
 fn why_ended(story: &DeliveryStory, ended: &Ended, now: OffsetDateTime) -> Why {
     let attempts = count(story.attempts, "attempt");
     let at = clock(ended.at);
-    let took = took(story.in_line_since(), ended.at);
+    let took = span(between(story.in_line_since(), ended.at));
     let by_hand = format!(
         "to send it again: posthorn endpoint redeliver {} {}",
         story.endpoint, story.delivery
@@ -334,12 +334,6 @@ fn last_attempt(number: u32, last: &LastAttempt, now: OffsetDateTime) -> String 
     let said = last.sentence.as_ref().map_or(String::new(), |said| format!(": {said}"));
     let ago = ago(last.at, now);
     format!("attempt {number}, {ago} ago: {}{status}{said}", last.class)
-}
-
-/// How long it took; less than a second in milliseconds.
-fn took(since: OffsetDateTime, at: OffsetDateTime) -> String {
-    let took = between(since, at);
-    if took.as_secs() == 0 { format!("{} ms", took.as_millis()) } else { span(took) }
 }
 
 fn ago(since: OffsetDateTime, now: OffsetDateTime) -> String {
