@@ -23,8 +23,10 @@ const PAUSE_FACTOR: u32 = 20;
 const STATUSES: [&str; 5] =
     ["active", "paused", "disabled_gone", "disabled_unwell", "disabled_operator"];
 const BREAKERS: [&str; 3] = ["closed", "open", "half_open"];
-const INVOCATIONS: [&str; 6] =
-    ["pending", "scheduled", "ready", "running", "suspended", "backing-off"];
+const INVOCATIONS: [&str; 7] =
+    ["pending", "scheduled", "ready", "running", "suspended", "backing-off", "paused"];
+/// Of an endpoint that stands otherwise nobody waits for its breaker, or for our fault to be mended.
+const AT_WORK: &str = "active";
 
 /// Looks until `shutdown`.
 pub(crate) async fn run(store: Store, admin: Http, shutdown: CancellationToken) {
@@ -40,6 +42,7 @@ async fn keep_looking<E: std::fmt::Display>(
     shutdown: &CancellationToken,
 ) {
     let figures = Figures::of_this_process();
+    figures.begin(source);
     loop {
         let began = Instant::now();
         match look().await {
@@ -105,6 +108,9 @@ fn standings(standings: &[Standings]) -> Vec<Figure> {
     let mut faults: BTreeMap<&str, i64> = Fault::ALL.map(|fault| (fault.code(), 0)).into();
     for kind in standings {
         *statuses.entry(&kind.status).or_default() += kind.count;
+        if kind.status != AT_WORK {
+            continue;
+        }
         *breakers.entry(&kind.breaker).or_default() += kind.count;
         if !kind.fault.is_empty() {
             *faults.entry(fault_code(&kind.fault)).or_default() += kind.count;
@@ -228,25 +234,30 @@ mod tests {
 
     #[test]
     fn endpoints_and_slots_are_told_under_their_own_names() {
-        let kind = |breaker: &str, fault: &str, count| Standings {
-            status: "paused".to_owned(),
+        let kind = |status: &str, breaker: &str, fault: &str, count| Standings {
+            status: status.to_owned(),
             breaker: breaker.to_owned(),
             fault: fault.to_owned(),
             count,
         };
         let stuck = Fault::PayloadMissing.code();
         let found = standings(&[
-            kind("open", "", 1),
-            kind("half_open", "", 2),
-            kind("closed", "", 4),
-            kind("closed", stuck, 8),
+            kind("active", "open", "", 1),
+            kind("active", "half_open", "", 2),
+            kind("active", "closed", "", 4),
+            kind("active", "closed", stuck, 8),
+            // Nobody waits for these.
+            kind("paused", "open", stuck, 16),
+            kind("disabled_unwell", "open", stuck, 32),
         ]);
         let slot =
             SlotSize { slot: "s".to_owned(), active: true, lag_bytes: 16, retained_bytes: 32 };
         let found = format!("{found:?}{:?}", of_slot(&slot));
         for figure in [
-            figure::endpoints("paused", 15.0),
-            figure::endpoints("active", 0.0),
+            figure::endpoints("active", 15.0),
+            figure::endpoints("paused", 16.0),
+            figure::endpoints("disabled_unwell", 32.0),
+            figure::endpoints("disabled_gone", 0.0),
             figure::breakers("open", 1.0),
             figure::breakers("half_open", 2.0),
             figure::breakers("closed", 12.0),

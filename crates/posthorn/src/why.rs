@@ -48,7 +48,14 @@ pub(crate) struct WhyArgs {
 struct AtRestate {
     /// `wake inv_…, scheduled`, or why it could not be asked.
     lines: Vec<String>,
+    /// What stops the endpoint's slices, and how that ends.
     stuck: Option<String>,
+}
+
+impl AtRestate {
+    fn away(error: &anyhow::Error) -> Self {
+        Self { lines: vec![format!("could not be asked: {error:#}")], stuck: None }
+    }
 }
 
 pub(crate) async fn why(args: &WhyArgs) -> anyhow::Result<ExitCode> {
@@ -58,9 +65,16 @@ pub(crate) async fn why(args: &WhyArgs) -> anyhow::Result<ExitCode> {
         bail!("there is no such event, delivery or endpoint");
     }
     let mut at_restate: BTreeMap<EndpointId, AtRestate> = BTreeMap::new();
+    let mut away: Option<AtRestate> = None;
     for endpoint in subjects.iter().filter_map(Subject::endpoint_that_matters) {
         if let Entry::Vacant(place) = at_restate.entry(endpoint) {
-            place.insert(ask_restate(&args.restate_admin_url, endpoint).await);
+            // It is waited for once, not for each endpoint.
+            place.insert(match &away {
+                Some(away) => away.clone(),
+                None => try_restate(&args.restate_admin_url, endpoint)
+                    .await
+                    .unwrap_or_else(|error| away.insert(AtRestate::away(&error)).clone()),
+            });
         }
     }
     let nothing = AtRestate::default();
@@ -79,15 +93,6 @@ pub(crate) async fn why(args: &WhyArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn ask_restate(admin_url: &str, endpoint: EndpointId) -> AtRestate {
-    match try_restate(admin_url, endpoint).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            AtRestate { lines: vec![format!("could not be asked: {error:#}")], stuck: None }
-        }
-    }
 }
 
 async fn try_restate(admin_url: &str, endpoint: EndpointId) -> anyhow::Result<AtRestate> {
@@ -121,9 +126,20 @@ async fn try_restate(admin_url: &str, endpoint: EndpointId) -> anyhow::Result<At
     let lines = invocations.iter().take(INVOCATIONS_MAX).map(invocation).collect();
     let stuck = stuck.first().and_then(|row| {
         let value: Value = serde_json::from_str(row["value_utf8"].as_str()?).ok()?;
-        Some(value["reason"].as_str()?.to_owned())
+        let reason = value["reason"].as_str()?;
+        Some(format!("{reason}; it is tried again at least once a minute by itself"))
     });
-    Ok(AtRestate { lines, stuck })
+    Ok(AtRestate { lines, stuck: invocations.iter().find_map(paused).or(stuck) })
+}
+
+/// Restate itself pauses none of ours; an operator can, and then nothing of the endpoint goes on.
+fn paused(row: &Value) -> Option<String> {
+    let holds_its_key = row["status"] == "paused" && row["handler"] == "wake";
+    let id = row["id"].as_str().filter(|_| holds_its_key)?;
+    Some(format!(
+        "{id} was paused at Restate and keeps all others of its endpoint waiting: it goes on when \
+         somebody types: restate invocations resume {id} --yes"
+    ))
 }
 
 fn invocation(row: &Value) -> String {

@@ -17,6 +17,8 @@ use crate::topics;
 /// What the name of a subscription's group begins with, before the topic's; see the registration with
 /// Restate.
 const GROUP: &str = "posthorn-restate";
+/// Whose figures these are.
+const SOURCE: &str = "kafka";
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(15);
 /// Longest wait for one answer of the brokers.
@@ -24,12 +26,13 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Looks until `shutdown`.
 pub(crate) async fn watch(kafka: String, shutdown: CancellationToken) {
+    Figures::of_this_process().begin(SOURCE);
     loop {
         let (began, kafka) = (Instant::now(), kafka.clone());
         // The client's questions block.
         match tokio::task::spawn_blocking(move || look(&kafka)).await {
             Ok(Ok(found)) => {
-                Figures::of_this_process().replace("kafka", found, began.elapsed());
+                Figures::of_this_process().replace(SOURCE, found, began.elapsed());
             }
             // Kafka's being away is said by those who need it; the figures grow old, which shows.
             Ok(Err(error)) => tracing::debug!(%error, "the consumer's lag could not be looked up"),

@@ -147,17 +147,24 @@ impl Store {
         .collect()
     }
 
-    /// What PostgreSQL keeps for each logical slot of this database.
+    /// What PostgreSQL keeps for each logical slot of this database; one of our relay's that is not
+    /// there, though it should be, is one that nobody streams from.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn slot_sizes(&self) -> Result<Vec<SlotSize>, StoreError> {
         sqlx::query(
             "select slot_name::text as slot, active,
-                 pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint as lag_bytes,
-                 pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint as retained_bytes
-             from pg_replication_slots
-             where database = current_database() and restart_lsn is not null",
+                 -- Of one that lost its WAL nothing is kept.
+                 coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::bigint
+                     as lag_bytes,
+                 coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint
+                     as retained_bytes
+             from pg_replication_slots where database = current_database()
+             union all
+             select p.slot, false, 0, 0 from relay_progress p
+             where not exists (select from pg_replication_slots s where s.slot_name = p.slot)
+                 and not exists (select from cdc_producer c where c.name = 'sequin')",
         )
         .fetch_all(&self.pool)
         .await?

@@ -2,8 +2,8 @@
 //!
 //! Read only, by ids and indexes alone; several reads that need not be of one moment.
 
-use domain::EndpointId;
 use domain::endpoint::{Asked, DeliveryStory, Ended, EndpointStory, LastAttempt, Subject};
+use domain::{EndpointId, PaymentId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
@@ -43,6 +43,8 @@ macro_rules! stories {
              left join endpoints e on e.id = d.endpoint_id
              left join endpoint_runtime r on r.endpoint_id = d.endpoint_id
              left join lateral (select * from attempts a where a.delivery_id = d.id
+                 -- One that lost its fence was made by a run of the past, and decided nothing.
+                 and not a.fence_lost
                  order by a.number desc limit 1) a on true
              order by d.id limit $2"
         )
@@ -62,7 +64,7 @@ impl Store {
                     subjects.extend(self.of_event(event).await?);
                 }
                 if subjects.is_empty() {
-                    subjects.push(Subject::NoPayment(payment));
+                    subjects.push(self.without_events(payment).await?);
                 }
                 subjects
             }
@@ -79,6 +81,16 @@ impl Store {
         let now =
             sqlx::query("select clock_timestamp()").fetch_one(&self.pool).await?.try_get(0)?;
         Ok((subjects, now))
+    }
+
+    /// A payment of which no event is known.
+    async fn without_events(&self, payment: PaymentId) -> Result<Subject, StoreError> {
+        let row = sqlx::query("select created_at from payments where id = $1")
+            .bind(payment.uuid())
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(Subject::NoPayment(payment)) };
+        Ok(Subject::NoEvent { payment, at: row.try_get("created_at")? })
     }
 
     async fn of_event(&self, event: Event) -> Result<Vec<Subject>, StoreError> {

@@ -144,9 +144,9 @@ catalogue! {
     ENDPOINTS = gauge("worker", "endpoints", &["status"],
         "Endpoints by status: active, paused, disabled_gone, disabled_unwell, disabled_operator");
     BREAKERS = gauge("worker", "breakers", &["state"],
-        "Breakers of endpoints: closed, open, half_open (open, and its probe is due)");
+        "Breakers of active endpoints: closed, open, half_open (open, and its probe is due)");
     ENDPOINTS_AT_FAULT = gauge("worker", "endpoints_stuck", &["fault"],
-        "Endpoints, or single deliveries of them, that a fault of ours or of configuration is in the way of");
+        "Active endpoints, or single deliveries of them, that a fault of ours or of configuration is in the way of");
     PARKED = gauge("worker", "parked_records", &[],
         "Records that could not be understood and lie in the table until a person looks");
     SLOT_LAG = gauge("worker", "slot_lag", &["slot"],
@@ -162,7 +162,7 @@ catalogue! {
     RESTATE_STUCK = gauge("worker", "restate_stuck_objects", &[],
         "Endpoint objects whose last slice was stopped by a fault of ours, such as the database away");
     LOOKED_UP = gauge("relay, worker", "figures_looked_up_timestamp", &["source"],
-        "When the gauges of this source (database, restate, kafka) were last looked up, in seconds since 1970").in_unit("seconds");
+        "When the gauges of this source (database, restate, kafka) were last looked up, or when this process began to, in seconds since 1970").in_unit("seconds");
     LOOKUP_TOOK = gauge("relay, worker", "figures_lookup_duration", &["source"],
         "How long that took; the pause until the next one is at least 20 times as long").in_unit("seconds");
     RELAY_CAPTURED = counter("relay", "relay_rows_captured", &[],

@@ -110,10 +110,16 @@ impl Figures {
         FIGURES.clone()
     }
 
+    /// Notes that `source` is going to be looked up: until it is, its figures are as old as this, so
+    /// that one which is away from the start is seen.
+    pub fn begin(&self, source: &'static str) {
+        let began = Figure::new(&catalogue::LOOKED_UP, [source], seconds_since_1970());
+        self.lock().found.entry(source).or_insert_with(|| vec![began]);
+    }
+
     /// Replaces what `source` gave before, and notes when, and how long it took to find out.
     pub fn replace(&self, source: &'static str, mut figures: Vec<Figure>, took: Duration) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        figures.push(Figure::new(&catalogue::LOOKED_UP, [source], now.as_secs_f64()));
+        figures.push(Figure::new(&catalogue::LOOKED_UP, [source], seconds_since_1970()));
         figures.push(Figure::new(&catalogue::LOOKUP_TOOK, [source], took.as_secs_f64()));
         self.lock().found.insert(source, figures);
     }
@@ -122,6 +128,11 @@ impl Figures {
         // Values that are replaced as a whole: a panic leaves them whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn seconds_since_1970() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
 }
 
 /// Shows a pool of connections: how many are used, idle, and allowed, whenever it is asked.
@@ -184,6 +195,24 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("encoded");
         text
+    }
+
+    #[test]
+    fn a_source_that_was_never_looked_up_is_as_old_as_the_process() {
+        let figures = Figures::default();
+        figures.begin("restate");
+        let looked_up = "posthorn_figures_looked_up_timestamp_seconds{source=\"restate\"} ";
+        let at = |figures: &Figures| {
+            let text = told(figures);
+            let line = text.lines().find_map(|line| line.strip_prefix(looked_up));
+            line.expect("a series").parse::<f64>().expect("a number")
+        };
+        let began = at(&figures);
+        assert!(began > 1.7e9, "{began}");
+        figures.begin("restate");
+        assert!((at(&figures) - began).abs() < f64::EPSILON, "it began once");
+        figures.replace("restate", Vec::new(), Duration::ZERO);
+        assert!(at(&figures) > began);
     }
 
     #[test]

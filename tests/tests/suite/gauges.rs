@@ -132,5 +132,10 @@ async fn what_the_relay_has_not_confirmed_has_an_age_and_a_size() -> anyhow::Res
     // Slots of other databases are not this one's.
     ensure!(told.len() == 1 && told[0].slot == "posthorn_lag" && !told[0].active, "{told:?}");
     ensure!((3_000_000..=told[0].retained_bytes).contains(&told[0].lag_bytes), "{told:?}");
+    // One that is gone is not there only where another producer announces.
+    let told = bench.store.slot_sizes().await?;
+    ensure!(told.len() == 1 && told[0].slot == "posthorn_lag" && !told[0].active, "{told:?}");
+    bench.db.execute("insert into cdc_producer (name) values ('sequin')").await?;
+    ensure!(bench.store.slot_sizes().await?.is_empty());
     Ok(())
 }

@@ -58,6 +58,7 @@ mod turn_beside;
 mod turn_lost;
 mod up;
 mod why;
+mod why_odd;
 mod workers_away;
 
 use std::sync::atomic::{AtomicU32, Ordering};

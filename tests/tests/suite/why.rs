@@ -34,7 +34,7 @@ fn why(lab: &Lab, id: &str) -> anyhow::Result<Value> {
 }
 
 /// Waits until the answer about `id` is `is` and its first sentence has `part`.
-async fn told(lab: &Lab, id: &str, is: &str, part: &str) -> anyhow::Result<Value> {
+pub(crate) async fn told(lab: &Lab, id: &str, is: &str, part: &str) -> anyhow::Result<Value> {
     until(&format!("{id} is {is}"), SOON, async || {
         let answer = why(lab, id)?;
         let sentence = answer["sentences"][0].as_str().unwrap_or_default();
@@ -52,7 +52,7 @@ async fn told(lab: &Lab, id: &str, is: &str, part: &str) -> anyhow::Result<Value
 }
 
 /// A merchant whose endpoint answers `status`, or 200; its name, its endpoint, the receiver.
-async fn endpoint(
+pub(crate) async fn endpoint(
     lab: &Lab,
     name: &str,
     status: u16,

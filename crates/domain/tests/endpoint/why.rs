@@ -249,6 +249,9 @@ fn what_there_is_not_is_said_and_what_is_no_id_is_refused() {
     let told = Subject::NoPayment(payment).why(None, NOW);
     assert_eq!(told.is, "unknown");
     assert!(told.sentences[0].contains("rolled back"), "{told:?}");
+    let told = Subject::NoEvent { payment, at: NOW }.why(None, NOW);
+    assert_eq!(told.is, "no_event");
+    assert!(told.sentences[0].contains("events are not kept for ever"), "{told:?}");
     let nobody = Subject::NoDelivery {
         event: Uuid::from_u128(2).into(),
         event_type: "payment.failed".to_owned(),

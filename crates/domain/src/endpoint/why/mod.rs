@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use time::OffsetDateTime;
 
-use self::words::{no_delivery, no_payment, of_delivery, of_endpoint};
+use self::words::{no_delivery, no_event, no_payment, of_delivery, of_endpoint};
 use super::{EndpointState, Faulty};
 use crate::{DeliveryId, EndpointId, EventId, PaymentId};
 
@@ -142,6 +142,13 @@ impl FromStr for Asked {
 pub enum Subject {
     /// The database does not have this payment.
     NoPayment(PaymentId),
+    /// It has the payment, and no event of it.
+    NoEvent {
+        /// Which one.
+        payment: PaymentId,
+        /// When it was made.
+        at: OffsetDateTime,
+    },
     /// An event for which no endpoint had asked.
     NoDelivery {
         /// Which one.
@@ -163,7 +170,7 @@ impl Subject {
     /// Its id.
     pub fn id(&self) -> String {
         match self {
-            Self::NoPayment(id) => id.to_string(),
+            Self::NoPayment(id) | Self::NoEvent { payment: id, .. } => id.to_string(),
             Self::NoDelivery { event, .. } => event.to_string(),
             Self::Delivery(story) => story.delivery.to_string(),
             Self::Endpoint(story) => story.endpoint.to_string(),
@@ -173,7 +180,7 @@ impl Subject {
     /// The endpoint that it is about, if it is about one.
     pub fn endpoint(&self) -> Option<EndpointId> {
         match self {
-            Self::NoPayment(_) | Self::NoDelivery { .. } => None,
+            Self::NoPayment(_) | Self::NoEvent { .. } | Self::NoDelivery { .. } => None,
             Self::Delivery(story) => Some(story.endpoint),
             Self::Endpoint(story) => Some(story.endpoint),
         }
@@ -187,7 +194,7 @@ impl Subject {
     /// The event that it is about, if it is about one.
     pub fn event(&self) -> Option<EventId> {
         match self {
-            Self::NoPayment(_) | Self::Endpoint(_) => None,
+            Self::NoPayment(_) | Self::NoEvent { .. } | Self::Endpoint(_) => None,
             Self::NoDelivery { event, .. } => Some(*event),
             Self::Delivery(story) => Some(story.event),
         }
@@ -197,15 +204,19 @@ impl Subject {
     pub fn traceparent(&self) -> Option<&str> {
         match self {
             Self::Delivery(story) => story.traceparent.as_deref(),
-            Self::NoPayment(_) | Self::NoDelivery { .. } | Self::Endpoint(_) => None,
+            Self::NoPayment(_)
+            | Self::NoEvent { .. }
+            | Self::NoDelivery { .. }
+            | Self::Endpoint(_) => None,
         }
     }
 
     /// The answer. `stuck`: what stands in the way of its endpoint's slices on our side, as
-    /// Restate's copy has it.
+    /// Restate has it, and how that ends.
     pub fn why(&self, stuck: Option<&str>, now: OffsetDateTime) -> Why {
         match self {
             Self::NoPayment(payment) => no_payment(*payment),
+            Self::NoEvent { at, .. } => no_event(*at),
             Self::NoDelivery { event_type, merchant_id, at, .. } => {
                 no_delivery(event_type, merchant_id, *at)
             }
@@ -220,7 +231,7 @@ impl Subject {
 pub struct Why {
     /// A stable word: `delivered`, `exhausted`, `cancelled`, `paused`, `disabled`, `deleted`,
     /// `stuck`, `unwell`, `blocked`, `aside`, `in_line`, `forgotten`, `well`, `no_endpoint`,
-    /// `unknown`.
+    /// `no_event`, `unknown`.
     pub is: &'static str,
     /// The sentences, the most important one first.
     pub sentences: Vec<String>,

@@ -107,6 +107,19 @@ pub(super) fn no_payment(payment: PaymentId) -> Why {
     )
 }
 
+pub(super) fn no_event(at: OffsetDateTime) -> Why {
+    Why::new(
+        "no_event",
+        format!(
+            "the payment was made at {}, and no event of it is there: events are not kept for ever, \
+             and none is written while the triggers are off, as in a restore; there is nothing to \
+             deliver",
+            clock(at)
+        ),
+        None,
+    )
+}
+
 fn why_ended(story: &DeliveryStory, ended: &Ended, now: OffsetDateTime) -> Why {
     let attempts = count(story.attempts, "attempt");
     let at = clock(ended.at);
@@ -176,10 +189,7 @@ fn endpoint_in_the_way(
         Status::Active => {}
     }
     if let Some(reason) = stuck {
-        let told = format!(
-            "our side is stuck: {reason}; it is tried again at least once a minute by itself"
-        );
-        return Some(Why::new("stuck", told, None));
+        return Some(Why::new("stuck", format!("our side is stuck: {reason}"), None));
     }
     let next_at = state.waits_until(now);
     let next = |what: &str| match next_at {
