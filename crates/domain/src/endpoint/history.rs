@@ -195,10 +195,10 @@ pub(super) fn clock(at: OffsetDateTime) -> String {
     format!("{} {h:02}:{m:02}:{s:02}", at.date())
 }
 
-/// The two largest units of a duration: `3 d 4 h`, `2 min 10 s`, `900 ms`.
+/// The two largest units of a duration: `3 d 4 h`, `2 min 10 s`, `900 ms`, `0 s`.
 pub(super) fn span(duration: Duration) -> String {
     let total = duration.as_secs();
-    if total == 0 {
+    if total == 0 && !duration.is_zero() {
         return format!("{} ms", duration.as_millis());
     }
     let parts = [
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_duration_is_told_in_its_two_largest_units() {
         let told = |seconds| span(Duration::from_secs(seconds));
-        assert_eq!(told(0), "0 ms");
+        assert_eq!(told(0), "0 s");
         assert_eq!(span(Duration::from_millis(999)), "999 ms");
         assert_eq!(span(Duration::from_millis(1_999)), "1 s");
         assert_eq!(told(130), "2 min 10 s");
