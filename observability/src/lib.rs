@@ -6,7 +6,9 @@
 
 mod exporting;
 mod health;
+mod losing;
 pub mod metrics;
+mod otlp;
 mod rooted;
 mod shutdown;
 pub mod spans;
@@ -14,5 +16,6 @@ mod telemetry;
 pub mod traceparent;
 
 pub use health::{Health, serve_health};
+pub use otlp::{OtlpEndpoint, OtlpEndpointError};
 pub use shutdown::shutdown_signal;
-pub use telemetry::{LogFormat, Telemetry, TelemetryConfig, TelemetryError};
+pub use telemetry::{LogFormat, Telemetry, TelemetryConfig, TelemetryError, trace_ratio};

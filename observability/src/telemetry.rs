@@ -14,6 +14,8 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::exporting::provider;
+use crate::metrics::SpansDropped;
+use crate::otlp::OtlpEndpoint;
 use crate::spans;
 
 /// How log lines look.
@@ -34,12 +36,28 @@ pub struct TelemetryConfig {
     /// What is logged: a level, or directives such as `info,relay=debug`.
     #[arg(long, env = "POSTHORN_LOG", default_value = "info")]
     pub log: String,
-    /// Where traces go, by OTLP over gRPC, such as http://127.0.0.1:4317. None: no traces.
-    #[arg(long, env = "POSTHORN_OTLP_ENDPOINT")]
-    pub otlp_endpoint: Option<String>,
+    /// Where traces go, by OTLP over gRPC, such as http://127.0.0.1:4317. https:// trusts whom this
+    /// machine trusts, or the certificates in the file that SSL_CERT_FILE names. None: no traces.
+    #[arg(long, env = "POSTHORN_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<OtlpEndpoint>,
     /// Share of new traces that are kept, 0 to 1. A trace that a caller began keeps its own choice.
-    #[arg(long, env = "POSTHORN_TRACE_RATIO", default_value_t = 1.0)]
+    #[arg(
+        long,
+        env = "POSTHORN_TRACE_RATIO",
+        default_value_t = 1.0,
+        value_parser = trace_ratio,
+        value_name = "SHARE"
+    )]
     pub trace_ratio: f64,
+}
+
+/// The share of traces that are kept, as a person writes it.
+///
+/// # Errors
+/// When it is no number from 0 to 1.
+pub fn trace_ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "it is a number from 0 (none) to 1 (all)".to_owned())
 }
 
 /// Why telemetry could not start.
@@ -50,11 +68,8 @@ pub enum TelemetryError {
         "--log: {0}; use a level (error, warn, info, debug, trace) or directives such as info,relay=debug"
     )]
     Directives(#[from] tracing_subscriber::filter::ParseError),
-    /// The ratio is out of range.
-    #[error("--trace-ratio: {0} is not between 0 and 1")]
-    Ratio(f64),
-    /// The exporter cannot be built.
-    #[error("--otlp-endpoint: {0}")]
+    /// The exporter cannot be built: by what it reads from the environment by itself.
+    #[error("OTEL_EXPORTER_OTLP_*: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
     /// A subscriber is there already.
     #[error("telemetry was started twice in one process: {0}")]
@@ -79,9 +94,6 @@ impl Telemetry {
     /// # Errors
     /// When an option cannot be used, or telemetry has started before.
     pub fn start(service: &'static str, config: &TelemetryConfig) -> Result<Self, TelemetryError> {
-        if !(0.0..=1.0).contains(&config.trace_ratio) {
-            return Err(TelemetryError::Ratio(config.trace_ratio));
-        }
         let filter = EnvFilter::builder().parse(format!("{QUIET},{}", config.log))?;
         let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let logs = match config.log_format {
@@ -89,7 +101,11 @@ impl Telemetry {
             LogFormat::Json => logs.json().flatten_event(true).boxed(),
         };
         let provider = match &config.otlp_endpoint {
-            Some(endpoint) => Some(provider(service, endpoint, config.trace_ratio)?),
+            Some(endpoint) => {
+                let dropped = SpansDropped::default();
+                dropped.show();
+                Some(provider(service, endpoint, config.trace_ratio, &dropped)?)
+            }
             None => None,
         };
         let traces = provider.as_ref().map(|provider| {

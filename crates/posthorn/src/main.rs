@@ -188,6 +188,20 @@ mod tests {
     }
 
     #[test]
+    fn what_telemetry_cannot_use_is_refused_before_anything_starts() {
+        for command in ["up", "simulator"] {
+            for option in ["--otlp-endpoint=localhost:4317", "--trace-ratio=5", "--trace-ratio=NaN"]
+            {
+                let parsed = Cli::try_parse_from(["posthorn", command, option]);
+                assert!(parsed.is_err(), "{command} {option}");
+            }
+            let endpoint = "--otlp-endpoint=http://localhost:4317";
+            let parsed = Cli::try_parse_from(["posthorn", command, endpoint, "--trace-ratio=0.01"]);
+            assert!(parsed.is_ok(), "{command}");
+        }
+    }
+
+    #[test]
     fn a_cause_that_was_told_is_not_told_again() {
         let away = || std::io::Error::other("away");
         let told = anyhow::Error::new(away()).context("the database: away").context("schema");

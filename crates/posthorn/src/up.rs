@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use observability::shutdown_signal;
+use observability::{OtlpEndpoint, shutdown_signal, trace_ratio};
 use stack::{Board, PortChoice, Progress, StateDir, Supervisor};
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -59,13 +59,19 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "POSTHORN_ALLOW_NETWORKS", default_value = "127.0.0.0/8,::1/128")]
     allow_networks: String,
     /// Where traces go, by OTLP over gRPC, such as http://127.0.0.1:4317, whatever --traces says.
-    #[arg(long, env = "POSTHORN_OTLP_ENDPOINT")]
-    otlp_endpoint: Option<String>,
+    #[arg(long, env = "POSTHORN_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<OtlpEndpoint>,
     /// Who takes the traces of this stack and shows them. None: jaeger if it was built, else own.
     #[arg(long, env = "POSTHORN_TRACES", value_enum)]
     traces: Option<Traces>,
     /// Share of new traces that are kept, 0 to 1.
-    #[arg(long, env = "POSTHORN_TRACE_RATIO", default_value_t = 1.0, value_name = "SHARE")]
+    #[arg(
+        long,
+        env = "POSTHORN_TRACE_RATIO",
+        default_value_t = 1.0,
+        value_parser = trace_ratio,
+        value_name = "SHARE"
+    )]
     trace_ratio: f64,
 }
 

@@ -189,6 +189,8 @@ catalogue! {
         "How long answers took");
     POOL = gauge("every role with a database", "pool_connections", &["state"],
         "Connections to PostgreSQL: used, idle, max (the limit)");
+    SPANS_DROPPED = counter("every role with an OTLP endpoint", "spans_dropped", &["reason"],
+        "Spans that were made and never arrive: queue_full (they are made faster than that endpoint takes them), not_taken (it was away, or took longer than 3 s, for their batch)");
     RSS = gauge("every role", "process_resident_memory", &[],
         "Memory of the process that is in RAM").in_unit("bytes");
     CPU = counter("every role", "process_cpu", &[],

@@ -11,6 +11,7 @@ mod figures;
 mod front;
 mod process;
 mod relay;
+mod spans;
 mod worker;
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,7 @@ pub use catalogue::{ALL, Definition, Kind, document};
 pub use figures::{Figure, Figures, figure, pool};
 pub use front::{front, payloads};
 pub use relay::{Relay, relay};
+pub(crate) use spans::SpansDropped;
 pub use worker::{WaitedFor, Worker, worker};
 
 /// What every family's name begins with.

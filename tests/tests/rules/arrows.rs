@@ -76,7 +76,7 @@ const HOMES: [(&str, &[&str], &[&str]); 10] = [
     // The api's own accept loop has the adapters alone.
     ("hyper", &["actors", "bench", "delivery", "simulator"], &[]),
     ("hyper-util", &["actors", "bench", "delivery", "ingress", "simulator"], &[]),
-    ("tonic", &["proto", "ingress", "traces", "bench", "tests"], &[]),
+    ("tonic", &["proto", "ingress", "observability", "traces", "bench", "tests"], &[]),
     // `opentelemetry` stands for everything whose name begins so.
     // The other end of the wire has a crate of its own: `traces` takes what is sent.
     ("opentelemetry", &["observability", "traces"], &[]),

@@ -1,13 +1,13 @@
-//! Where traces go is silent, dead, slow: nothing is delivered later or never. (That no memory grows,
+//! Where traces go is silent, dead, a black hole, slow: nothing is delivered later or never. (That no memory grows,
 //! `observability::exporting` shows: it takes far more spans than a stack makes in a test.)
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::ensure;
-use posthorn_tests::{Lab, Receiver, until};
+use posthorn_tests::{Api, Lab, Receiver, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::{merchant, shared_lab};
@@ -58,6 +58,20 @@ impl Collector {
     }
 }
 
+/// A place whose connections nobody takes, and no more fit: whoever connects hears nothing.
+async fn black_hole(address: SocketAddr) -> anyhow::Result<(TcpListener, Vec<TcpStream>)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(1)?;
+    let mut waiting = Vec::new();
+    let briefly = Duration::from_millis(300);
+    while let Ok(fits) = tokio::time::timeout(briefly, TcpStream::connect(address)).await {
+        waiting.push(fits?);
+    }
+    Ok((listener, waiting))
+}
+
 async fn pass(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin) {
     let mut piece = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut piece).await {
@@ -103,19 +117,30 @@ async fn traces_that_nobody_takes_cost_no_delivery() -> anyhow::Result<()> {
     })
     .await?;
 
+    let hole = black_hole(address).await?;
+    let with_hole = all_are_delivered(&lab, "away-hole").await?;
+    drop(hole);
     let slow = Collector::slow(address, takes_them.ports()?.otlp).await?;
     ensure!(slow.address == address);
     let with_slow = all_are_delivered(&lab, "away-slow").await?;
-    let api = lab.api()?;
+    let (api, receiver, after) = (lab.api()?, Receiver::start().await?, merchant("away-after"));
+    api.merchant(&after, receiver.url()).await?;
     until("spans arrive again", PATIENCE, async || {
-        // Something to send, should the last batch have been given up.
-        api.payment("demo", 1).await.ok();
+        // Something to send: it is over when nothing was lost for a while.
+        api.payment(&after, 1).await?;
         ensure!(lines(&lab, "traces are sent again")? >= 1);
         Ok(())
     })
     .await?;
+    // From the first that was lost to the last it is one story.
+    ensure!(lines(&lab, "traces cannot be sent")? == 1);
+    let metrics = Api::new(&format!("http://127.0.0.1:{}", lab.ports()?.worker_health))?;
+    let metrics = metrics.get("/metrics").await?.to_string();
+    let counted = "posthorn_spans_dropped_total{reason=\\\"not_taken\\\"} ";
+    ensure!(metrics.contains(counted) && !metrics.contains(&format!("{counted}0")), "{metrics}");
     eprintln!(
-        "{PAYMENTS} payments: silent {with_silent:?}, dead {with_dead:?}, slow {with_slow:?}"
+        "{PAYMENTS} payments: silent {with_silent:?}, dead {with_dead:?}, black hole \
+         {with_hole:?}, slow {with_slow:?}"
     );
     Ok(())
 }

@@ -39,7 +39,7 @@ impl TracingTo {
     /// When Jaeger is asked for and is not there, or its folder cannot be made.
     pub(super) fn choose(args: &UpArgs, dir: &StateDir, ports: &Ports) -> Result<Self, StackError> {
         if let Some(endpoint) = &args.otlp_endpoint {
-            return Ok(Self::Elsewhere(endpoint.clone()));
+            return Ok(Self::Elsewhere(endpoint.to_string()));
         }
         let jaeger = || Jaeger::find(dir, ports);
         match args.traces {
