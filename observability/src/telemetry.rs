@@ -33,7 +33,7 @@ pub struct TelemetryConfig {
     /// How log lines look.
     #[arg(long, env = "POSTHORN_LOG_FORMAT", value_enum, default_value = "pretty")]
     pub log_format: LogFormat,
-    /// What is logged: a level, or directives such as `info,relay=debug`.
+    /// What is logged: a level, or directives such as `info,posthorn_relay=debug`.
     #[arg(long, env = "POSTHORN_LOG", default_value = "info")]
     pub log: String,
     /// Where traces go, by OTLP over gRPC, such as http://127.0.0.1:4317. https:// trusts whom this
@@ -65,7 +65,7 @@ pub fn trace_ratio(text: &str) -> Result<f64, String> {
 pub enum TelemetryError {
     /// The log directives cannot be read.
     #[error(
-        "--log: {0}; use a level (error, warn, info, debug, trace) or directives such as info,relay=debug"
+        "--log: {0}; use a level (error, warn, info, debug, trace) or directives such as info,posthorn_relay=debug"
     )]
     Directives(#[from] tracing_subscriber::filter::ParseError),
     /// The exporter cannot be built: by what it reads from the environment by itself.

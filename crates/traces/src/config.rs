@@ -13,7 +13,8 @@ pub struct Config {
     /// Where spans are taken, by OTLP over gRPC.
     #[arg(long, env = "POSTHORN_TRACES_OTLP_LISTEN", default_value = "127.0.0.1:4317")]
     pub otlp_listen: SocketAddr,
-    /// Memory for spans; the traces that were quiet for longest go first.
+    /// Spans that are kept, as they were sent; the traces that were quiet for longest go first. The
+    /// process takes two to four times as much memory.
     #[arg(
         long,
         env = "POSTHORN_TRACES_MEMORY_MIB",

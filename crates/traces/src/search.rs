@@ -78,13 +78,13 @@ impl TryFrom<Query> for Search {
 }
 
 impl Search {
-    /// The traces that it finds, ready to send.
-    pub(crate) fn run(&self, shelf: &Shelf) -> Vec<Value> {
+    /// The traces that it finds, ready to send, as JSON.
+    pub(crate) fn run(&self, shelf: &Shelf) -> Vec<String> {
         shelf
             .newest_first()
             .filter(|trace| trace.iter().any(|span| self.finds(span)))
             .take(self.limit)
-            .map(jaeger::trace)
+            .map(|trace| jaeger::trace(trace).to_string())
             .collect()
     }
 

@@ -123,6 +123,9 @@ async fn what_is_not_there_is_404_and_what_is_no_id_400() {
     );
     assert_eq!(get(&shelf, "/api/traces/nonsense").await.0, StatusCode::BAD_REQUEST);
     assert_eq!(get(&shelf, "/api/traces?tags=x").await.0, StatusCode::BAD_REQUEST);
+    let (status, body) = get(&shelf, "/api/traces?limit=abc").await;
+    let told = body["errors"][0]["msg"].as_str().unwrap_or_default();
+    assert!(status == StatusCode::BAD_REQUEST && told.contains("limit"), "{status} {body}");
     assert_eq!(get(&shelf, "/api/nonsense").await.0, StatusCode::NOT_FOUND);
 }
 
