@@ -10,8 +10,7 @@ use std::time::Instant;
 use data_service::PayloadError;
 use delivery::CustomHeaders;
 use delivery::secrets::{Sealed, Secret};
-use domain::endpoint::{Breaker, Decision, Disposition, EndpointState};
-use domain::{AttemptId, EndpointId, Fault, Outcome, PaymentId, rfc3339_seconds};
+use domain::{AttemptId, EndpointId, Fault, Outcome, PaymentId};
 use observability::metrics::{self, WaitedFor};
 use observability::spans::{self, Invocation};
 use observability::traceparent;
@@ -19,6 +18,7 @@ use store::{AttemptRow, DueDelivery, LiveSecret, Look};
 use time::OffsetDateTime;
 use tracing::{Instrument, Span};
 
+use crate::account::Account;
 use crate::worker::Worker;
 
 /// Whose turn it is, and what its look saw.
@@ -48,14 +48,18 @@ pub(crate) struct Plan {
 }
 
 /// An attempt that was made.
-pub(crate) struct Made {
+pub(crate) struct Made<'a> {
     pub(crate) row: AttemptRow,
-    /// Of the delivery's turn: what follows from the attempt belongs to it.
-    pub(crate) span: Span,
+    /// Of the delivery's turn; what follows is still to be said.
+    pub(crate) account: Account<'a>,
 }
 
 /// Makes one attempt at `delivery`; none when it would have begun too late: look again.
-pub(crate) async fn run(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> Option<Made> {
+pub(crate) async fn run<'a>(
+    turn: Turn<'a>,
+    delivery: &DueDelivery,
+    plan: &Plan,
+) -> Option<Made<'a>> {
     let about = spans::Delivery {
         delivery: &delivery.facts.id,
         event: &delivery.event_id,
@@ -66,38 +70,18 @@ pub(crate) async fn run(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> 
     };
     let span = spans::process(&turn.worker.wake_topic.name(), turn.invocation, about);
     let attempt = span.in_scope(|| spans::attempt(&plan.id, plan.number, &plan.reason));
+    let mut account = Account::of(turn, delivery, plan.number, span);
     let under_way = metrics::worker().attempt_begins();
     let Some(row) = send(turn, delivery, plan).instrument(attempt.clone()).await else {
-        spans::ended(&span, "not begun", None, None);
+        account.not_begun();
         return None;
     };
     drop(under_way);
     count(delivery, plan, &row);
-    for span in [&attempt, &span] {
-        spans::ended(span, row.outcome.class(), row.outcome.code(), row.outcome.status());
-    }
-    tell(turn, &span, delivery, &row);
-    Some(Made { row, span })
-}
-
-impl Made {
-    /// Says on the turn's span what follows from the attempt.
-    pub(crate) fn tell(&self, decision: &Decision, state: &EndpointState, now: OffsetDateTime) {
-        let (disposition, until) = match decision.disposition {
-            Disposition::Finish(reason) => (reason.names().0, None),
-            Disposition::StepAside { until, .. } => ("steps aside", Some(until)),
-            Disposition::Stay | Disposition::Block => ("stays in line", state.waits_until(now)),
-        };
-        let next = until.map(rfc3339_seconds);
-        let breaker = match state.breaker {
-            Breaker::Closed => "closed",
-            Breaker::Open { .. } => "open",
-        };
-        spans::settled(
-            &self.span,
-            spans::Settled { disposition, next_attempt_at: next.as_deref(), breaker },
-        );
-    }
+    let outcome = row.outcome;
+    spans::ended(&attempt, outcome.class(), outcome.code(), outcome.status());
+    account.attempted(outcome);
+    Some(Made { row, account })
 }
 
 async fn send(turn: Turn<'_>, delivery: &DueDelivery, plan: &Plan) -> Option<AttemptRow> {
@@ -263,28 +247,6 @@ fn count(delivery: &DueDelivery, plan: &Plan, row: &AttemptRow) {
         worker.delivered(is_first, before + row.duration.as_secs_f64(), trace);
     }
     worker.attempt_ended(row.outcome.class(), row.outcome.code(), row.duration, trace);
-}
-
-/// One line for whoever reads logs, when an attempt did not deliver.
-fn tell(turn: Turn<'_>, span: &Span, delivery: &DueDelivery, row: &AttemptRow) {
-    let took_ms = u64::try_from(row.duration.as_millis()).unwrap_or(u64::MAX);
-    if matches!(row.outcome, Outcome::Delivered { .. }) {
-        tracing::debug!(delivery = %delivery.facts.id, took_ms, "delivered");
-        return;
-    }
-    tracing::warn!(
-        endpoint = %turn.endpoint,
-        delivery = %delivery.facts.id,
-        event = %delivery.event_id,
-        trace_id = traceparent::trace_id(span),
-        invocation = turn.invocation.id,
-        class = row.outcome.class(),
-        code = row.outcome.code(),
-        status = row.outcome.status(),
-        took_ms,
-        sentence = row.detail.get("sentence").and_then(serde_json::Value::as_str),
-        "an attempt did not deliver"
-    );
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use domain::DeliveryId;
 use serde::{Deserialize, Serialize};
 use store::Found;
 
-use crate::persist::persist;
+use crate::persist::{About, persist};
 use crate::worker::Worker;
 
 /// The topic of our relay. Its records wait for their rows; those of any other topic may not have.
@@ -73,8 +73,9 @@ impl Awaited {
     pub(crate) async fn look(self, worker: &Worker) -> Result<Arrival, store::StoreError> {
         // Never closed; without a place it would only be one more look.
         let _place = worker.row_looks.acquire().await;
-        let found =
-            persist("where is its row", || worker.store.find_delivery(self.delivery)).await?;
+        let about = About { delivery: Some(self.delivery), ..About::default() };
+        let find = || worker.store.find_delivery(self.delivery);
+        let found = persist("where is its row", about, find).await?;
         Ok(self.next(found))
     }
 

@@ -10,6 +10,16 @@ pub(crate) enum Ended {
     Stuck(String),
 }
 
+impl Ended {
+    /// A stable word for it, for traces and logs.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::FenceLost => "fence_lost",
+            Self::Stuck(_) => "database",
+        }
+    }
+}
+
 impl From<StoreError> for Ended {
     fn from(error: StoreError) -> Self {
         Self::Stuck(error.to_string())

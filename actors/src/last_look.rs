@@ -28,7 +28,7 @@ pub(crate) async fn run(
     before: SliceReport,
 ) -> Result<SliceReport, FenceLost> {
     let began = Instant::now();
-    match persist("last look", || worker.store.last_look(endpoint)).await {
+    match persist("last look", endpoint.into(), || worker.store.last_look(endpoint)).await {
         Ok(Some(saw)) if !saw.is_due && before.is_of(saw.version) => Ok(SliceReport {
             now_ms: millis(saw.now),
             took_ms: elapsed_ms(began),

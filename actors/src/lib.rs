@@ -6,6 +6,7 @@
 //! who waits for whom stands here (domain), no SQL (store), no HTTP to a merchant (delivery). Nothing
 //! sleeps inside a handler: waiting is a delayed message.
 
+mod account;
 mod announcement;
 mod attempt;
 mod awaited;

@@ -3,8 +3,6 @@
 //! What an operator tells an endpoint, the api says. Nothing is decided here: the journal has it too.
 
 use domain::endpoint::{Decision, DisabledReason, EndpointEvent, EndpointState};
-use observability::traceparent;
-use tracing::Span;
 
 use crate::attempt::Turn;
 
@@ -18,12 +16,16 @@ enum News {
     Enabled,
 }
 
-/// Says what of an attempt's decision is news; `span`: the delivery's turn, `before`: where the
-/// endpoint stood.
-pub(crate) fn tell(turn: Turn<'_>, span: &Span, before: EndpointState, decision: &Decision) {
+/// Says what of an attempt's decision is news; `trace_id`: of the delivery's trace, `before`:
+/// where the endpoint stood.
+pub(crate) fn tell(
+    turn: Turn<'_>,
+    trace_id: Option<&str>,
+    before: EndpointState,
+    decision: &Decision,
+) {
     let endpoint = turn.endpoint;
     let merchant = turn.look.endpoint.merchant_id.as_str();
-    let trace_id = traceparent::trace_id(span);
     for news in news(before, decision) {
         match news {
             News::BreakerOpened => tracing::warn!(

@@ -20,7 +20,7 @@ use crate::awaited::{self, Arrival, Awaited};
 use crate::call::WakeCall;
 use crate::kept::Kept;
 use crate::last_look;
-use crate::persist::persist;
+use crate::persist::{About, persist};
 use crate::report::{SliceReport, StateView, text_of};
 use crate::slice;
 use crate::stuck::Stuck;
@@ -345,7 +345,7 @@ async fn park(
         value,
         reason,
     };
-    persist("park", || worker.store.park(record)).await?;
+    persist("park", About::default(), || worker.store.park(record)).await?;
     tracing::warn!(
         topic = origin.topic,
         partition = origin.partition,

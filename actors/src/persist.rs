@@ -6,15 +6,36 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use domain::{DeliveryId, EndpointId};
 use store::StoreError;
+use tracing::field;
 
 /// How long one statement is tried in all.
 const PATIENCE: Duration = Duration::from_secs(8);
 const WAIT_FIRST: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// What a statement is about, for its lines.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct About<'a> {
+    pub(crate) endpoint: Option<EndpointId>,
+    pub(crate) delivery: Option<DeliveryId>,
+    /// Of a trace that can be looked up.
+    pub(crate) trace_id: Option<&'a str>,
+}
+
+impl From<EndpointId> for About<'_> {
+    fn from(endpoint: EndpointId) -> Self {
+        Self { endpoint: Some(endpoint), ..Self::default() }
+    }
+}
+
 /// Runs `statement` until it succeeds, for some seconds; the last error if it never does.
-pub(crate) async fn persist<T, F, Fut>(name: &'static str, statement: F) -> Result<T, StoreError>
+pub(crate) async fn persist<T, F, Fut>(
+    name: &'static str,
+    about: About<'_>,
+    statement: F,
+) -> Result<T, StoreError>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, StoreError>>,
@@ -29,7 +50,14 @@ where
                 return Err(error);
             }
             Err(error) => {
-                tracing::warn!(name, %error, "the database did not take a statement; trying again");
+                tracing::warn!(
+                    name,
+                    endpoint = about.endpoint.map(field::display),
+                    delivery = about.delivery.map(field::display),
+                    trace_id = about.trace_id,
+                    %error,
+                    "the database did not take a statement; trying again"
+                );
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(WAIT_MAX);
             }

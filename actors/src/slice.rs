@@ -99,11 +99,12 @@ pub(crate) async fn run(
         Ok(Ok(report)) => Ok(report),
         Ok(Err(Ended::FenceLost)) => Err(FenceLost { endpoint }),
         Ok(Err(Ended::Stuck(reason))) => {
-            tracing::error!(%endpoint, reason, "a slice is stuck; it is tried again later");
+            let invocation = &invocation.id;
+            tracing::error!(%endpoint, invocation, reason, "a slice is stuck; it is tried again later");
             Ok(SliceReport::stuck(reason, elapsed_ms(began)))
         }
         Err(_) => {
-            tracing::error!(%endpoint, "a slice ran into its deadline");
+            tracing::error!(%endpoint, invocation = invocation.id, "a slice ran into its deadline");
             let reason = format!("a slice took longer than {} s", STEP_DEADLINE.as_secs());
             Ok(SliceReport::stuck(reason, elapsed_ms(began)))
         }
@@ -118,7 +119,8 @@ async fn look_and_send(
     began: Instant,
 ) -> Result<SliceReport, Ended> {
     let fence = Uuid::new_v4();
-    let look = persist("look", || worker.store.look(endpoint, LIMIT, fence)).await?;
+    let look =
+        persist("look", endpoint.into(), || worker.store.look(endpoint, LIMIT, fence)).await?;
     metrics::worker().looked(began.elapsed());
     let Some(mut look) = look else {
         let more = cancel_for_deleted(worker, endpoint, began).await?;
@@ -154,7 +156,8 @@ async fn cancel_for_deleted(
     endpoint: EndpointId,
     began: Instant,
 ) -> Result<bool, Ended> {
-    while persist("cancel", || worker.store.cancel_for_deleted(endpoint)).await? {
+    let cancel = || worker.store.cancel_for_deleted(endpoint);
+    while persist("cancel", endpoint.into(), cancel).await? {
         if began.elapsed() > SLICE_TIME_MAX {
             return Ok(true);
         }
@@ -183,8 +186,7 @@ impl Slice<'_> {
             }
             match in_flight.next().await {
                 Some((delivery, Some(made))) => {
-                    let settled = self.settle(&delivery, &made).instrument(made.span.clone());
-                    if let Err(ended) = settled.await {
+                    if let Err(ended) = self.settle(&delivery, made).await {
                         break ended;
                     }
                 }
@@ -205,12 +207,12 @@ impl Slice<'_> {
     /// than the attempts was kept.
     async fn settle_rest(
         &mut self,
-        mut in_flight: FuturesUnordered<impl Future<Output = (DueDelivery, Option<Made>)>>,
+        mut in_flight: FuturesUnordered<impl Future<Output = (DueDelivery, Option<Made<'_>>)>>,
     ) -> bool {
         let mut is_lost = false;
         while let Some((delivery, made)) = in_flight.next().await {
             if let Some(made) = made {
-                let settled = self.settle(&delivery, &made).instrument(made.span.clone()).await;
+                let settled = self.settle(&delivery, made).await;
                 is_lost |= matches!(settled, Err(Ended::FenceLost));
             }
         }
@@ -259,10 +261,30 @@ impl Slice<'_> {
         self.more = true;
     }
 
-    async fn settle(&mut self, delivery: &DueDelivery, made: &Made) -> Result<(), Ended> {
+    async fn settle(&mut self, delivery: &DueDelivery, made: Made<'_>) -> Result<(), Ended> {
         self.attempts += 1;
-        let attempt = &made.row;
-        let settling = spans::database("settle");
+        let turn = made.account.span();
+        let settling = turn.in_scope(|| spans::database("settle"));
+        let settled = self.persist(delivery, &made).instrument(settling.clone());
+        // A span ends when it is left for the last time.
+        let settled = settled.instrument(turn).await;
+        if let Err(ended) = &settled {
+            spans::failed(&settling, &ended.kind());
+        }
+        match &settled {
+            Ok(decision) => made.account.settled(&made.row, decision, &self.state, self.now()),
+            Err(ended) => made.account.not_settled(ended),
+        }
+        settled.map(drop)
+    }
+
+    /// Decides what follows from an attempt, on what is known of the endpoint then, and writes it.
+    async fn persist(
+        &mut self,
+        delivery: &DueDelivery,
+        made: &Made<'_>,
+    ) -> Result<Decision, Ended> {
+        let (attempt, about) = (&made.row, made.account.about());
         let command = Command::Settle {
             delivery: delivery.facts,
             outcome: attempt.outcome,
@@ -282,8 +304,7 @@ impl Slice<'_> {
             };
             let store = &self.turn.worker.store;
             let began = Instant::now();
-            let settled = persist("settle", || store.settle(&settlement));
-            let settled = settled.instrument(settling.clone()).await;
+            let settled = persist("settle", about, || store.settle(&settlement)).await;
             metrics::worker().settled(answer_of(&settled), began.elapsed());
             match settled? {
                 Settled::FenceLost => return Err(Ended::FenceLost),
@@ -294,14 +315,13 @@ impl Slice<'_> {
                     self.close();
                 }
                 Settled::Done { state, version, config_version } => {
-                    news::tell(self.turn, &made.span, self.state, &decision);
+                    news::tell(self.turn, about.trace_id, self.state, &decision);
                     (self.state, self.version) = (state, version);
                     self.fresh = Instant::now();
-                    made.tell(&decision, &self.state, self.now());
                     self.faulty_moved |= delivery.facts.attempts > 0
                         || matches!(attempt.outcome, Outcome::Fault { .. });
                     self.follow(&decision, config_version);
-                    return Ok(());
+                    return Ok(decision);
                 }
             }
         }

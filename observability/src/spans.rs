@@ -243,7 +243,7 @@ pub fn process(topic: &str, invocation: &Invocation, about: Delivery<'_>) -> Spa
 /// What an attempt means for its delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct Settled<'a> {
-    /// What becomes of the delivery: delivered, exhausted, stays, steps aside.
+    /// What becomes of the delivery: delivered, exhausted, stays in line, steps aside.
     pub disposition: &'a str,
     /// When it is tried again, if that is known.
     pub next_attempt_at: Option<&'a str>,
@@ -257,6 +257,15 @@ pub fn settled(span: &Span, settled: Settled<'_>) {
     span.record("posthorn.breaker", settled.breaker);
     if let Some(at) = settled.next_attempt_at {
         span.record("posthorn.next_attempt_at", at);
+    }
+}
+
+/// Says on a `process` span that what its attempt came to is lost; `kind`: a stable word for why,
+/// which is its error unless the attempt has one (`has_error`): an attribute is given once.
+pub fn not_settled(span: &Span, kind: &'static str, has_error: bool) {
+    span.record("posthorn.disposition", "not settled");
+    if !has_error {
+        failed(span, &kind);
     }
 }
 

@@ -42,11 +42,12 @@ pub fn of(span: &Span) -> Option<String> {
     carrier.0.remove(HEADER)
 }
 
-/// The id of the trace that `span` is part of, as 32 hexadecimal digits.
+/// The id of the trace that `span` is part of, as 32 hexadecimal digits, if it is sampled: nobody
+/// could look up another.
 pub fn trace_id(span: &Span) -> Option<String> {
     let context = span.context();
-    let id = context.span().span_context().trace_id();
-    (id != opentelemetry::trace::TraceId::INVALID).then(|| id.to_string())
+    let context = context.span().span_context().clone();
+    context.is_sampled().then(|| context.trace_id().to_string())
 }
 
 /// The trace id in a `traceparent`, of a trace that was sampled: nobody could look up another.

@@ -12,7 +12,7 @@ use crate::{merchant, shared_lab};
 const SOON: Duration = Duration::from_secs(40);
 
 /// The lines of `role` that have all of `parts`.
-fn lines(lab: &Lab, role: &str, parts: &[&str]) -> anyhow::Result<Vec<String>> {
+pub(crate) fn lines(lab: &Lab, role: &str, parts: &[&str]) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(lab.dir().join(format!("log/{role}.log")))?;
     let all = text.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
     Ok(all.map(str::to_owned).collect())

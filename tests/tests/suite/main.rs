@@ -52,6 +52,7 @@ mod timers;
 mod told;
 mod told_apart;
 mod traces;
+mod traces_lost;
 mod traces_parts;
 mod turn;
 mod turn_beside;
