@@ -3,7 +3,7 @@
 //! A turn that ends without a word about what follows was not settled: what its attempt came to is
 //! lost, and its request may be made again. That must never look like a success.
 
-use domain::endpoint::{Breaker, Decision, Disposition, EndpointState};
+use domain::endpoint::{Breaker, Decision, Disposition, EndpointState, FinishReason};
 use domain::{DeliveryId, EventId, Outcome, rfc3339_seconds};
 use observability::spans;
 use observability::traceparent::{self, kept_trace_id};
@@ -98,6 +98,11 @@ impl<'a> Account<'a> {
         let settled = spans::Settled { disposition, next_attempt_at, breaker };
         spans::settled(&self.span, settled);
         self.tell(row, settled);
+        if let Disposition::Finish(reason) = decision.disposition
+            && reason != FinishReason::Delivered
+        {
+            self.tell_end(reason);
+        }
     }
 
     /// The settle failed, or came when another run had the turn.
@@ -156,6 +161,22 @@ impl<'a> Account<'a> {
             disposition = settled.disposition,
             next_attempt_at = settled.next_attempt_at,
             "an attempt did not deliver"
+        );
+    }
+
+    /// One line for a delivery that is over, and the merchant does not have it.
+    fn tell_end(&self, reason: FinishReason) {
+        let (disposition, why) = reason.names();
+        tracing::warn!(
+            endpoint = %self.turn.endpoint,
+            merchant = self.turn.look.endpoint.merchant_id.as_str(),
+            delivery = %self.delivery,
+            event = %self.event,
+            trace_id = self.trace_id,
+            attempts = self.number,
+            disposition,
+            why,
+            "a delivery was given up: it is not tried again unless somebody redelivers it"
         );
     }
 }

@@ -4,11 +4,14 @@
 //! invocation or of all of Restate's data cost time and no delivery. It never sends to a merchant,
 //! it only wakes. A worker that starts sweeps at once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::endpoint::FinishReason;
 use domain::{DeliveryId, EndpointId};
+use observability::traceparent::kept_trace_id;
 use observability::{Health, metrics};
-use store::{Alone, Chore, LeftAlone, Store};
+use store::{Alone, Chore, ExpiredDelivery, LeftAlone, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::call::WakeCall;
@@ -26,6 +29,8 @@ const NAMED_MAX: usize = 10;
 const ROUNDS_PER_UPKEEP: u32 = 360;
 /// Deliveries of one step of the expiry: each takes a transaction of its own.
 const EXPIRES_AT_ONCE: u16 = 200;
+/// Endpoints of which one round of it has a line, at most.
+const EXPIRED_LINES_MAX: usize = 100;
 
 /// Sweeps until `shutdown`.
 pub(crate) async fn run(
@@ -110,11 +115,15 @@ async fn upkeep(alone: &Alone) {
 
 /// Ends what waited for too long, in bounded steps.
 async fn expire(alone: &Alone, ingress: &Ingress, shutdown: &CancellationToken) {
-    let (mut after, mut count) = (None, 0);
+    let (mut after, mut all) = (None, BTreeMap::<_, OfEndpoint>::new());
     while !shutdown.is_cancelled() {
         match alone.expire_deliveries(after, EXPIRES_AT_ONCE).await {
             Ok(step) => {
-                count += step.count;
+                for expired in step.ended {
+                    let of_endpoint = all.entry(expired.endpoint);
+                    of_endpoint.or_insert_with(|| OfEndpoint { count: 0, first: expired }).count +=
+                        1;
+                }
                 for (endpoint, delivery) in step.unblocked {
                     wake_unblocked(ingress, endpoint, delivery).await;
                 }
@@ -129,12 +138,37 @@ async fn expire(alone: &Alone, ingress: &Ingress, shutdown: &CancellationToken) 
             break;
         }
     }
-    if count > 0 {
-        metrics::worker().expired(u64::from(count));
+    tell_expired(&all);
+}
+
+/// What expired of one endpoint's.
+struct OfEndpoint {
+    count: u64,
+    first: ExpiredDelivery,
+}
+
+/// A line for each endpoint, with one of its deliveries, and one for what is left out.
+fn tell_expired(all: &BTreeMap<EndpointId, OfEndpoint>) {
+    let (disposition, why) = FinishReason::Expired.names();
+    for (endpoint, OfEndpoint { count, first }) in all.iter().take(EXPIRED_LINES_MAX) {
         tracing::warn!(
+            %endpoint,
             count,
-            "deliveries expired: they waited for as long as their policy lets them"
+            delivery = %first.delivery,
+            attempts = first.attempts,
+            trace_id = first.traceparent.as_deref().and_then(kept_trace_id),
+            disposition,
+            why,
+            "deliveries expired: they waited for as long as their endpoint's policy lets them"
         );
+    }
+    let endpoints = all.len();
+    if endpoints > EXPIRED_LINES_MAX {
+        tracing::warn!(endpoints, "deliveries of more endpoints expired than have a line");
+    }
+    let count = all.values().map(|of_endpoint| of_endpoint.count).sum::<u64>();
+    if count > 0 {
+        metrics::worker().expired(count);
     }
 }
 

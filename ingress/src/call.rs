@@ -86,7 +86,7 @@ pub(crate) fn joined(span: Span, headers: &HeaderMap) -> Span {
 
 /// The caller's `traceparent`, if it is one by W3C Trace Context, section 3.2; of a later version what
 /// this one knows of it.
-fn callers_trace(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn callers_trace(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(TRACEPARENT)?.to_str().ok()?;
     let hex = |part: &str, length: usize| {
         part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))

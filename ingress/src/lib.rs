@@ -5,6 +5,7 @@
 //! never happen here: a front without keys that others can reach, a rule that only one of the two
 //! fronts knows, a write that is done twice for one idempotency key.
 
+mod at_work;
 mod call;
 mod config;
 mod grpc;

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::at_work;
 use crate::limits::REQUEST_TIMEOUT;
 
 /// When to come again, if the fault is on our side.
@@ -115,14 +116,18 @@ impl Refusal {
 
     /// Leaves a line in the log when an operator would ask for one.
     pub(crate) fn log(&self) {
-        match self {
-            Self::Internal(error) => tracing::error!(%error, "a request failed by our fault"),
-            Self::Away(error) => tracing::warn!(%error, "a request failed: the database is away"),
-            Self::Busy | Self::TooSlow => {
-                tracing::warn!(reason = %self, "a request was turned away")
+        at_work::told(|route, trace_id| match self {
+            Self::Internal(error) => {
+                tracing::error!(route, trace_id, %error, "a request failed by our fault");
             }
-            _ => tracing::debug!(reason = %self, "a request was refused"),
-        }
+            Self::Away(error) => {
+                tracing::warn!(route, trace_id, %error, "a request failed: the database is away");
+            }
+            Self::Busy | Self::TooSlow => {
+                tracing::warn!(route, trace_id, reason = %self, "a request was turned away");
+            }
+            _ => tracing::debug!(route, trace_id, reason = %self, "a request was refused"),
+        });
     }
 }
 

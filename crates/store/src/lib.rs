@@ -42,8 +42,8 @@ pub use republish::{DeliveryText, FinishedCursor};
 pub use secrets::{KeptSecret, NewSecret, RotatedSecrets, Rotation, SealedUnder};
 pub use timeline::Timeline;
 pub use turn::{
-    AttemptRow, Changes, Commanded, DueDelivery, Ended, EndpointConfig, Expired, LastLook,
-    LeftAlone, LiveSecret, Look, NewHeaders, NewSignatures, Obeyed, Order, Reconfiguration,
-    Reconfigured, Redeliverable, Replaced, Settled, Settlement, Told,
+    AttemptRow, Changes, Commanded, DueDelivery, Ended, EndpointConfig, Expired, ExpiredDelivery,
+    LastLook, LeftAlone, LiveSecret, Look, NewHeaders, NewSignatures, Obeyed, Order,
+    Reconfiguration, Reconfigured, Redeliverable, Replaced, Settled, Settlement, Told,
 };
 pub use visibility::{Found, Snapshot};

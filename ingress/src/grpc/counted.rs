@@ -11,6 +11,7 @@ use observability::{metrics, traceparent};
 use tower::{Layer, Service};
 
 use super::methods;
+use crate::at_work::AtWork;
 
 /// The layer.
 #[derive(Debug, Clone, Copy)]
@@ -46,9 +47,10 @@ where
         let began = Instant::now();
         let method = methods::served(request.uri().path());
         let trace = traceparent::of(&tracing::Span::current());
+        let at_work = AtWork::of(method, trace.clone(), request.headers());
         let answer = self.0.call(request);
         Box::pin(async move {
-            let answer = answer.await?;
+            let answer = at_work.runs(answer).await?;
             // A refusal is all headers; a success says so in trailers that are still to come.
             let code = answer.headers().get("grpc-status").and_then(|code| code.to_str().ok());
             metrics::front("grpc", method, code.unwrap_or("0"), began.elapsed(), trace.as_deref());

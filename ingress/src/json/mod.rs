@@ -30,6 +30,7 @@ pub(crate) use server::serve;
 
 use self::answers::{MerchantAnswer, PaymentAnswer, PaymentsAnswer};
 use self::fields::Fields;
+use crate::at_work::AtWork;
 use crate::call::{Call, joined};
 use crate::limits::{REQUEST_BYTES_MAX, REQUEST_TIMEOUT};
 use crate::operations::{CreateMerchant, CreatePayment, Operations, PageRequest};
@@ -61,7 +62,8 @@ async fn traced(request: Request, next: Next) -> Response {
     let span = joined(spans::http_server(method, path), request.headers());
     let operation = format!("{method} {path}");
     let (began, trace) = (Instant::now(), traceparent::of(&span));
-    let response = next.run(request).instrument(span.clone()).await;
+    let at_work = AtWork::of(operation.clone(), trace.clone(), request.headers());
+    let response = at_work.runs(next.run(request)).instrument(span.clone()).await;
     let code = response.status().as_u16();
     metrics::front("http", &operation, &code.to_string(), began.elapsed(), trace.as_deref());
     spans::http_answered(&span, code, true);

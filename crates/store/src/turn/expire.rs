@@ -17,12 +17,25 @@ use crate::{Alone, StoreError};
 /// What one step of the expiry came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
-    /// How many ended.
-    pub count: u32,
+    /// What ended.
+    pub ended: Vec<ExpiredDelivery>,
     /// Deliveries that everything behind them had waited for, and their endpoints: wake these.
     pub unblocked: Vec<(EndpointId, DeliveryId)>,
     /// Where the next step goes on; none: this was the last.
     pub next: Option<DeliveryId>,
+}
+
+/// A delivery that waited for too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiredDelivery {
+    /// Whose it was.
+    pub endpoint: EndpointId,
+    /// Which one.
+    pub delivery: DeliveryId,
+    /// How often it was attempted.
+    pub attempts: u32,
+    /// The context of the transaction that wrote it, if it has one.
+    pub traceparent: Option<String>,
 }
 
 /// What became of one.
@@ -37,7 +50,7 @@ const CANDIDATES: &str = "
     with limits (endpoint_id, lasts) as (
         select id, make_interval(secs => coalesce((policy ->> 'expires_after_s')::float8, $2))
         from endpoints)
-    select d.id, d.endpoint_id, d.created_at
+    select d.id, d.endpoint_id, d.created_at, d.attempts, d.traceparent
     from deliveries d join limits l using (endpoint_id)
     where d.id > $1
         and d.id < uuidv7_floor(clock_timestamp() - (select min(lasts) from limits))
@@ -60,14 +73,19 @@ impl Alone {
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?;
-        let mut expired = Expired { count: 0, unblocked: Vec::new(), next: None };
+        let mut expired = Expired { ended: Vec::new(), unblocked: Vec::new(), next: None };
         for row in &rows {
             let delivery = row.try_get::<Uuid, _>("id")?.into();
             let endpoint = row.try_get::<Uuid, _>("endpoint_id")?.into();
             let since = row.try_get("created_at")?;
             if let Ended::Yes { unblocks } = self.expire_one(endpoint, delivery, since).await? {
-                expired.count += 1;
                 expired.unblocked.extend(unblocks.then_some((endpoint, delivery)));
+                expired.ended.push(ExpiredDelivery {
+                    endpoint,
+                    delivery,
+                    attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
+                    traceparent: row.try_get("traceparent")?,
+                });
             }
             expired.next = Some(delivery);
         }

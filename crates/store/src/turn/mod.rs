@@ -21,7 +21,7 @@ pub(crate) use faulty::faulty_of;
 
 pub use command::{Commanded, Obeyed, Order, Told};
 pub use configure::{Changes, NewHeaders, NewSignatures, Reconfiguration, Reconfigured, Replaced};
-pub use expire::Expired;
+pub use expire::{Expired, ExpiredDelivery};
 pub use look::{DueDelivery, EndpointConfig, LastLook, LiveSecret, Look};
 pub use redeliver::{Ended, Redeliverable};
 pub use settle::{AttemptRow, Settled, Settlement};
