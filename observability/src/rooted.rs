@@ -2,8 +2,9 @@
 //!
 //! Children end before their parents. Exported as they end, what a killed process leaves behind
 //! would be children of spans that nobody ever sees; so they wait for the root, which ends within
-//! seconds: a request, an attempt. What was exported is always connected to what came from
-//! outside. What waits is bounded by what is at work, and by a number for each span.
+//! seconds: a request, an attempt. So what one process has exported is connected; what others made of
+//! a row whose writer was killed before its own spans were sent stays below a parent that nobody sees
+//! (ADR 7). What waits is bounded by what is at work, and by a number for each span.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

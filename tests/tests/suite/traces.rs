@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use crate::traces_parts::is_slow;
+use crate::traces_parts::{is_found_before_it_is_attempted, is_slow};
 use crate::{crash, merchant, shared_lab};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -157,7 +157,7 @@ async fn is_delivered(lab: &Lab) -> anyhow::Result<()> {
             attempted_well(trace, turn, attempt, 200)
         })
         .await?;
-    ensure!(traces.find("posthorn-worker", "posthorn.payment.id", &payment).await? == [&*trace.id]);
+    ensure!(traces.find("posthorn-api", "posthorn.payment.id", &payment).await? == [&*trace.id]);
 
     // Restate's own trace of the wake is one link away.
     let turn = trace.only("process webhook-wakes")?;
@@ -307,7 +307,8 @@ async fn jaeger_itself_tells_the_same() -> anyhow::Result<()> {
         is_delivered(&lab),
         fails_three_times(&lab),
         opens_the_breaker(&lab),
-        is_slow(&lab)
+        is_slow(&lab),
+        is_found_before_it_is_attempted(&lab)
     )?;
     survives_a_kill(&lab).await
 }
@@ -341,8 +342,6 @@ async fn a_grpc_callers_trace_goes_on_and_a_merchant_that_asks_gets_it() -> anyh
         .read(&id, |trace| {
             let transaction = begins_well(trace, "posthorn.v1.PaymentService/Create")?;
             let server = trace.only("posthorn.v1.PaymentService/Create")?;
-            ensure!(server.tag("rpc.system") == "grpc" && server.tag("rpc.method") == "Create");
-            ensure!(server.tag("rpc.grpc.status_code") == "0");
             ensure!(transaction.parent.as_ref() == Some(&server.id));
             ensure!(turns(trace)?.len() == 1);
             Ok(())

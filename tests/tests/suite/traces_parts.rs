@@ -120,6 +120,65 @@ async fn a_fault_of_ours_and_a_redelivery_are_reasons_that_a_trace_tells() -> an
     Ok(())
 }
 
+/// What somebody asks about most often has not been attempted yet: its endpoint is paused. The searches
+/// of docs/traces.md find it all the same.
+pub(crate) async fn is_found_before_it_is_attempted(lab: &Lab) -> anyhow::Result<()> {
+    let (api, traces) = (lab.api()?, lab.traces()?);
+    let merchant = merchant("traced-paused");
+    let endpoint = api.merchant(&merchant, Receiver::start().await?.url()).await?;
+    api.post(&format!("/v1/endpoints/{endpoint}/pause"), &json!({})).await?;
+    let (by_api, header) = of_caller();
+    let payment = pay(lab, &merchant, &header).await?;
+    let (by_sql, header) = of_caller();
+    let mut db = PgConnection::connect(&lab.database_url()?).await?;
+    let written = sql_pays(&mut db, &merchant, Some(&header)).await?;
+    for (service, payment, trace) in [
+        ("posthorn-api", &payment, &by_api),
+        ("posthorn-relay", &written, &by_sql),
+        ("posthorn-relay", &payment, &by_api),
+    ] {
+        until(&format!("{service} says where {payment} is"), Duration::from_secs(30), async || {
+            let found = traces.find(service, "posthorn.payment.id", payment).await?;
+            ensure!(found == [&**trace], "{found:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    let all = traces.find("posthorn-relay", "posthorn.endpoint.id", &endpoint).await?;
+    ensure!(all.len() == 2 && all.contains(&by_api) && all.contains(&by_sql), "{all:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_at_a_paused_endpoint_is_found_by_the_search_that_the_documentation_tells()
+-> anyhow::Result<()> {
+    is_found_before_it_is_attempted(shared_lab().await?).await
+}
+
+/// A payment that SQL makes, in a trace of a caller's; its id.
+async fn sql_pays(
+    db: &mut PgConnection,
+    merchant: &str,
+    traceparent: Option<&str>,
+) -> anyhow::Result<String> {
+    let mut tx = db.begin().await?;
+    if let Some(traceparent) = traceparent {
+        sqlx::query("select set_config('posthorn.traceparent', $1, true)")
+            .bind(traceparent)
+            .execute(&mut *tx)
+            .await?;
+    }
+    let payment = sqlx::query_scalar(
+        "insert into payments (merchant_id, amount, currency) values ($1, 1, 'USD')
+             returning 'pay_' || id",
+    )
+    .bind(merchant)
+    .fetch_one(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(payment)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_sql_writes_is_in_the_trace_that_its_transaction_names_or_found_by_its_id()
 -> anyhow::Result<()> {
@@ -129,16 +188,8 @@ async fn what_sql_writes_is_in_the_trace_that_its_transaction_names_or_found_by_
     let endpoint = api.merchant(&merchant, receiver.url()).await?;
     hasten(lab, &endpoint).await?;
     let mut db = PgConnection::connect(&lab.database_url()?).await?;
-    let insert = "insert into payments (merchant_id, amount, currency) values ($1, 1, 'USD')
-        returning 'pay_' || id";
     let (id, header) = of_caller();
-    let mut tx = db.begin().await?;
-    sqlx::query("select set_config('posthorn.traceparent', $1, true)")
-        .bind(&header)
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query(insert).bind(&merchant).execute(&mut *tx).await?;
-    tx.commit().await?;
+    sql_pays(&mut db, &merchant, Some(&header)).await?;
     let its_span = header.split('-').nth(2).map(str::to_owned);
     traces
         .read(&id, |trace| {
@@ -151,7 +202,7 @@ async fn what_sql_writes_is_in_the_trace_that_its_transaction_names_or_found_by_
 
     // Without one there is nothing to be below.
     receiver.script([Answer::Status(500)]);
-    let payment: String = sqlx::query_scalar(insert).bind(&merchant).fetch_one(&mut db).await?;
+    let payment = sql_pays(&mut db, &merchant, None).await?;
     until("each turn is found by the payment's id", Duration::from_secs(30), async || {
         let found = traces.find("posthorn-worker", "posthorn.payment.id", &payment).await?;
         ensure!(found.len() == 2, "{found:?}");
