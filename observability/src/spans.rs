@@ -33,29 +33,58 @@ pub const OTHER: &str = "_OTHER";
 
 /// A gRPC call that is served; `path` is `package.Service/Method`, or `_OTHER`.
 pub fn grpc_server(path: &'static str) -> Span {
-    let (service, method) = path.rsplit_once('/').unwrap_or((path, path));
+    let name = if path == OTHER { "grpc" } else { path };
     tracing::info_span!(
         target: TARGET,
         "grpc",
-        otel.name = path,
+        otel.name = name,
         otel.kind = "server",
         otel.status_code = field::Empty,
-        rpc.system = "grpc",
-        rpc.service = service,
-        rpc.method = method,
-        rpc.grpc.status_code = field::Empty,
+        rpc.system.name = "grpc",
+        rpc.method = path,
+        rpc.response.status_code = field::Empty,
         error.type = field::Empty,
     )
 }
 
+/// The codes of gRPC by their numbers, as texts.
+const GRPC_CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 /// What a gRPC call came to, on the span that is entered. Codes of which the server is to blame are
-/// errors: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+/// errors.
 pub fn grpc_answered(code: i32) {
-    let span = Span::current();
-    span.record("rpc.grpc.status_code", code);
-    if matches!(code, 2 | 4 | 12 | 13 | 14 | 15) {
-        span.record("error.type", field::display(code));
-        span.record("otel.status_code", "ERROR");
+    let code = usize::try_from(code).ok().and_then(|code| GRPC_CODES.get(code));
+    let (span, code) = (Span::current(), *code.unwrap_or(&"UNKNOWN"));
+    span.record("rpc.response.status_code", code);
+    let is_ours = matches!(
+        code,
+        "UNKNOWN"
+            | "DEADLINE_EXCEEDED"
+            | "UNIMPLEMENTED"
+            | "INTERNAL"
+            | "UNAVAILABLE"
+            | "DATA_LOSS"
+    );
+    if is_ours {
+        failed(&span, &code);
     }
 }
 

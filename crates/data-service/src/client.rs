@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use observability::spans;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{StatusCode, Url};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::ROUTE;
 
@@ -74,15 +74,17 @@ pub enum PayloadError {
 }
 
 impl PayloadError {
-    /// A stable word for traces.
-    const fn code(&self) -> &'static str {
+    /// A stable word for traces, where the status of the answer does not tell.
+    fn code(&self) -> Option<&'static str> {
         match self {
-            Self::Missing => "missing",
-            Self::ObjectUnreadable => "payment_unreadable",
-            Self::TooLarge => "too_large",
-            Self::Unavailable(_) => "unavailable",
-            Self::Refused(_) => "refused",
-            Self::Unreadable => "unreadable",
+            Self::Missing | Self::ObjectUnreadable => None,
+            Self::Refused(status) if status.is_client_error() || status.is_server_error() => None,
+            Self::Refused(_) => Some("refused"),
+            Self::TooLarge => Some("too_large"),
+            Self::Unavailable(error) if error.is_timeout() => Some("timeout"),
+            Self::Unavailable(error) if error.is_connect() => Some("connect"),
+            Self::Unavailable(_) => Some("unavailable"),
+            Self::Unreadable => Some("unreadable"),
         }
     }
 }
@@ -148,9 +150,8 @@ impl Client {
         let span =
             spans::http_client("GET", ROUTE, host.unwrap_or_default(), port.unwrap_or_default());
         let payload = self.fetch(object_id).instrument(span.clone()).await;
-        match &payload {
-            Ok(_) => spans::http_answered(&span, StatusCode::OK.as_u16(), false),
-            Err(error) => spans::failed(&span, &error.code()),
+        if let Some(code) = payload.as_ref().err().and_then(PayloadError::code) {
+            spans::failed(&span, &code);
         }
         payload
     }
@@ -162,6 +163,7 @@ impl Client {
             path.pop_if_empty().extend(["payload", object_id]);
         }
         let mut response = self.http.get(url).send().await.map_err(PayloadError::Unavailable)?;
+        spans::http_answered(&Span::current(), response.status().as_u16(), false);
         match response.status() {
             StatusCode::OK => {}
             // Another server's 404 or 422 says nothing about a payment; the data service's is JSON.
