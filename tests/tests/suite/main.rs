@@ -54,6 +54,7 @@ mod told_apart;
 mod traces;
 mod traces_lost;
 mod traces_parts;
+mod traces_ratio;
 mod traces_table;
 mod turn;
 mod turn_beside;
