@@ -3,9 +3,10 @@
 //! The right to a chore is a lock of a session of its own: it ends with the value, and with a process
 //! that dies. What is done by it is asked of the value, so nothing of it can be done without.
 
+use sqlx::Row;
 use sqlx::postgres::PgConnection;
-use sqlx::{PgPool, Row};
 
+use crate::answered::{Pool, in_time};
 use crate::{Store, StoreError};
 
 /// What is done by one process at a time.
@@ -33,7 +34,7 @@ impl Chore {
 /// The right to do a chore, as long as it lives.
 #[derive(Debug)]
 pub struct Alone {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     /// Its session has the lock. It is none of the pool's: there, a lock that is left behind would
     /// be held by whoever gets the connection next.
     _lock: PgConnection,
@@ -45,12 +46,9 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn alone(&self, chore: Chore) -> Result<Option<Alone>, StoreError> {
-        let mut session = self.pool.acquire().await?.detach();
-        let is_mine: bool = sqlx::query("select pg_try_advisory_lock($1)")
-            .bind(chore.key())
-            .fetch_one(&mut session)
-            .await?
-            .try_get(0)?;
+        let mut session = self.pool.detach().await?;
+        let lock = sqlx::query("select pg_try_advisory_lock($1)").bind(chore.key());
+        let is_mine: bool = in_time(lock.fetch_one(&mut session)).await?.try_get(0)?;
         Ok(is_mine.then(|| Alone { pool: self.pool.clone(), _lock: session }))
     }
 }

@@ -210,9 +210,9 @@ impl Store {
 
     /// Connections to the database: used, idle, and how many there may be.
     pub fn pool_sizes(&self) -> [u32; 3] {
-        let (size, idle) = (self.pool.size(), self.pool.num_idle());
+        let (size, idle) = (self.pool.0.size(), self.pool.0.num_idle());
         let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(size);
-        [size - idle, idle, self.pool.options().get_max_connections()]
+        [size - idle, idle, self.pool.0.options().get_max_connections()]
     }
 }
 

@@ -5,6 +5,7 @@
 //! in one transaction, or nothing.
 
 mod alone;
+mod answered;
 mod attempts;
 mod backlog;
 mod cdc;

@@ -3,16 +3,19 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
 
 use crate::StoreError;
+use crate::answered::Pool;
 
 /// Longest wait for a free connection: what comes later is better told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is asked whether it is still alive before it is used; one
 /// that was at work just now need not be: that would be one more round trip for each statement.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// One that does not answer that in time was lost, and nobody said so: a new one takes its place.
+const ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A statement that runs longer is stuck behind a lock that nobody gives back.
 const STATEMENT_TIMEOUT_MS: &str = "10000";
 /// A client that vanished inside a transaction must not keep an endpoint's row locked.
@@ -21,7 +24,7 @@ const IDLE_IN_TRANSACTION_TIMEOUT_MS: &str = "10000";
 /// The database, as the roles see it. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
 }
 
 impl Store {
@@ -46,13 +49,14 @@ impl Store {
             .before_acquire(|connection, idle| {
                 Box::pin(async move {
                     if idle.idle_for > TRUSTED_IDLE {
-                        connection.ping().await?;
+                        let answer = tokio::time::timeout(ALIVE_TIMEOUT, connection.ping()).await;
+                        answer.map_err(std::io::Error::from)??;
                     }
                     Ok(true)
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool: Pool(pool) })
     }
 
     /// Brings the schema up to date; does nothing when it is.
@@ -60,7 +64,7 @@ impl Store {
     /// # Errors
     /// When a migration fails, or the database was migrated by a newer version.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        sqlx::migrate!("../../migrations").run(&self.pool).await?;
+        sqlx::migrate!("../../migrations").run(&self.pool.0).await?;
         Ok(())
     }
 

@@ -45,6 +45,7 @@ mod restate_lost;
 mod scripts;
 mod secrets;
 mod shown;
+mod silence;
 mod standstill;
 mod sweeper_alone;
 mod telemetry_away;

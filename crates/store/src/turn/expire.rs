@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::command::{append, finish, lock};
 use super::delete::cancel;
+use crate::answered::in_time;
 use crate::{Alone, StoreError};
 
 /// What one step of the expiry came to.
@@ -78,7 +79,8 @@ impl Alone {
             let delivery = row.try_get::<Uuid, _>("id")?.into();
             let endpoint = row.try_get::<Uuid, _>("endpoint_id")?.into();
             let since = row.try_get("created_at")?;
-            if let Ended::Yes { unblocks } = self.expire_one(endpoint, delivery, since).await? {
+            let ended = in_time(self.expire_one(endpoint, delivery, since)).await?;
+            if let Ended::Yes { unblocks } = ended {
                 expired.unblocked.extend(unblocks.then_some((endpoint, delivery)));
                 expired.ended.push(ExpiredDelivery {
                     endpoint,
@@ -115,6 +117,7 @@ impl Alone {
         if decision.disposition == Disposition::Stay
             || !finish(&mut tx, endpoint, &command, decision.disposition).await?
         {
+            tx.rollback().await?;
             return Ok(Ended::No);
         }
         append(&mut tx, &locked, &decision, None).await?;

@@ -7,6 +7,7 @@ use sqlx::Row;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
+use crate::answered::in_time;
 use crate::{Store, StoreError};
 
 /// An endpoint with due work at which nobody looked for a while.
@@ -34,20 +35,17 @@ impl Store {
         limit: u16,
     ) -> Result<Option<Vec<LeftAlone>>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let mine: bool = sqlx::query("select pg_try_advisory_xact_lock($1)")
-            .bind(SWEEPER_LOCK)
-            .fetch_one(&mut *tx)
-            .await?
-            .try_get(0)?;
+        let lock = sqlx::query("select pg_try_advisory_xact_lock($1)").bind(SWEEPER_LOCK);
+        let mine: bool = in_time(lock.fetch_one(&mut *tx)).await?.try_get(0)?;
         if !mine {
+            tx.rollback().await?;
             return Ok(None);
         }
         let micros = i64::try_from(idle.as_micros()).unwrap_or(i64::MAX);
-        let rows = sqlx::query("select endpoint_id, fence from endpoints_left_alone($1, $2)")
+        let found = sqlx::query("select endpoint_id, fence from endpoints_left_alone($1, $2)")
             .bind(PgInterval { months: 0, days: 0, microseconds: micros })
-            .bind(i32::from(limit))
-            .fetch_all(&mut *tx)
-            .await?;
+            .bind(i32::from(limit));
+        let rows = in_time(found.fetch_all(&mut *tx)).await?;
         tx.commit().await?;
         rows.iter()
             .map(|row| {
