@@ -38,6 +38,7 @@ mod open_breaker;
 mod orders;
 mod our_fault;
 mod path;
+mod readiness;
 mod records;
 mod refused;
 mod replayed;
