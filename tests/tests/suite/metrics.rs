@@ -16,6 +16,8 @@ use tokio::sync::OnceCell;
 
 use crate::observed::{Target, dashboards, root};
 
+/// Who exposes something.
+const ROLES: [&str; 6] = ["api", "data-service", "relay", "simulator", "traces", "worker"];
 /// The gauges that are looked up come every 15 s; a machine that is busy takes longer.
 const LOOKED_UP: Duration = Duration::from_secs(90);
 
@@ -60,63 +62,86 @@ async fn busy() -> anyhow::Result<&'static Busy> {
     .await
 }
 
-/// What a role's `/metrics` says: family → names of its labels, of every sample.
-async fn exposed(port: u16) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
+/// A family, as it is exposed.
+#[derive(Default)]
+struct Exposed {
+    /// What `# TYPE` says of it.
+    kinds: BTreeSet<String>,
+    /// The names of its labels, of every sample.
+    labels: BTreeSet<String>,
+    roles: BTreeSet<&'static str>,
+}
+
+/// What a role's `/metrics` says, by the family's name, beside what others said.
+async fn expose(
+    role: &'static str,
+    port: u16,
+    families: &mut BTreeMap<String, Exposed>,
+) -> anyhow::Result<()> {
     let api = Api::new(&format!("http://127.0.0.1:{port}"))?;
     let text = api.get("/metrics").await?;
     let text = text.as_str().context("not a text")?;
     ensure!(text.ends_with("# EOF\n"), "OpenMetrics ends with EOF");
-    let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut family = String::new();
     for line in text.lines() {
         if let Some(described) = line.strip_prefix("# TYPE ") {
-            family = described.split(' ').next().unwrap_or_default().to_owned();
+            let (name, kind) = described.split_once(' ').context("a type without a kind")?;
+            name.clone_into(&mut family);
+            families.entry(family.clone()).or_default().kinds.insert(kind.to_owned());
         } else if !line.starts_with('#') {
-            let labels = families.entry(family.clone()).or_default();
+            let exposed = families.entry(family.clone()).or_default();
+            exposed.roles.insert(role);
             let set = line.split_once('{').map_or("", |(_, rest)| rest);
             let set = if line.split(' ').next().is_some_and(|name| name.contains('{')) {
                 set.split("} ").next().unwrap_or_default()
             } else {
                 ""
             };
-            labels.extend(set.split("\",").filter_map(|label| {
+            exposed.labels.extend(set.split("\",").filter_map(|label| {
                 Some(label.split_once('=')?.0.to_owned()).filter(|name| name != "le")
             }));
         }
     }
-    Ok(families)
+    Ok(())
+}
+
+/// The roles that a definition names in its words.
+fn named(roles: &'static str) -> BTreeSet<&'static str> {
+    match roles {
+        "every role" => ROLES.into(),
+        "every role with a database" => ["api", "data-service", "relay", "worker"].into(),
+        some => some.split(", ").collect(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_family_is_exposed_by_a_running_stack_with_its_labels_and_no_other()
+async fn every_family_is_exposed_as_it_is_defined_by_a_running_stack_and_no_other()
 -> anyhow::Result<()> {
     let ports = busy().await?.lab.ports()?;
-    let roles = [
-        ("api", ports.http),
-        ("relay", ports.relay_health),
-        ("worker", ports.worker_health),
-        ("data-service", ports.data_service),
-        ("simulator", ports.simulator),
-        ("traces", ports.traces),
+    let at = [
+        ports.http,
+        ports.data_service,
+        ports.relay_health,
+        ports.simulator,
+        ports.traces,
+        ports.worker_health,
     ];
     until("every family is exposed", LOOKED_UP, async || {
-        let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (role, port) in roles {
-            let families = exposed(port).await?;
-            for definition in ALL.iter().filter(|definition| definition.roles == "every role") {
-                let family = definition.family();
-                ensure!(families.contains_key(&family), "{role} does not expose {family}");
-            }
-            for (family, labels) in families {
-                all.entry(family).or_default().extend(labels);
-            }
+        let mut all = BTreeMap::new();
+        for (role, port) in ROLES.into_iter().zip(at) {
+            expose(role, port, &mut all).await?;
         }
         for definition in ALL {
-            let labels = all.remove(&definition.family());
-            let labels = labels.with_context(|| format!("{} is missing", definition.family()))?;
+            let family = definition.family();
+            let Exposed { kinds, labels, roles } =
+                all.remove(&family).with_context(|| format!("{family} is missing"))?;
             let defined: BTreeSet<String> =
                 definition.labels.iter().map(|label| (*label).to_owned()).collect();
-            ensure!(labels == defined, "{}: {labels:?}, not {defined:?}", definition.family());
+            ensure!(labels == defined, "{family}: {labels:?}, not {defined:?}");
+            let kind = format!("{:?}", definition.kind).to_lowercase();
+            ensure!(kinds == [kind.clone()].into(), "{family}: {kinds:?}, not {kind}");
+            let named = named(definition.roles);
+            ensure!(roles == named, "{family}: exposed by {roles:?}, not by {named:?}");
         }
         ensure!(all.is_empty(), "defined nowhere: {:?}", all.keys());
         Ok(())
