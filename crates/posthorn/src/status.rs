@@ -1,14 +1,15 @@
-//! `posthorn status`: what `up` runs, from the file that it keeps; who is dead is shown as dead.
+//! `posthorn status`: what `up` runs, from the file that it keeps; who is dead is shown as dead, and
+//! who lives is asked whether it can do its work.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use stack::{Kind, Ports, StackError, State, StateDir, Status};
+use stack::{Kind, Ports, Probe, ServiceStatus, StackError, State, StateDir, Status};
 use time::OffsetDateTime;
+use tokio::task::JoinSet;
 
 use crate::say;
 use crate::up::ROLES;
@@ -23,9 +24,6 @@ pub(crate) struct StatusArgs {
     json: bool,
 }
 
-/// A role that is well answers at once.
-const ROLE_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
-
 /// Fails (exit status 1) unless everything is ready.
 pub(crate) async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let mut status = match Status::read(&args.dir) {
@@ -36,7 +34,7 @@ pub(crate) async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     look_for_the_dead(&mut status, StateDir::is_in_use(&args.dir));
-    ask_the_roles(&mut status, &args.dir).await?;
+    ask(&mut status, &args.dir).await;
     let text = if args.json {
         serde_json::to_string_pretty(&status)? + "\n"
     } else {
@@ -61,28 +59,37 @@ fn look_for_the_dead(status: &mut Status, up_runs: bool) {
     status.ready &= up_runs && status.services.iter().all(|service| service.state == State::Ready);
 }
 
-/// A role that runs may be unable to do its work: it is the one to ask.
-async fn ask_the_roles(status: &mut Status, dir: &Path) -> anyhow::Result<()> {
-    let Ok(ports) = Ports::chosen(&dir.join("ports.json")) else { return Ok(()) };
-    // To this machine alone: no proxy, and nobody there redirects.
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(ROLE_ANSWERS_WITHIN)
-        .build()?;
-    for role in &ROLES {
-        let service = status.services.iter_mut().find(|service| service.name == role.name);
-        let Some(service) = service.filter(|service| service.state == State::Ready) else {
-            continue;
-        };
-        let url = format!("http://127.0.0.1:{}/readyz", role.health_port(&ports));
-        let answer = client.get(url).send().await;
-        if !answer.is_ok_and(|answer| answer.status().is_success()) {
+/// What runs may be unable to do its work: it is the one to ask. All are asked at once, each for as
+/// long as one question may take.
+async fn ask(status: &mut Status, dir: &Path) {
+    let Ok(ports) = Ports::chosen(&dir.join("ports.json")) else { return };
+    let mut answers = JoinSet::new();
+    for (place, service) in status.services.iter().enumerate() {
+        if service.state == State::Ready {
+            for probe in probes(service, &ports) {
+                answers.spawn(async move { (place, probe.ask().await) });
+            }
+        }
+    }
+    while let Some(answer) = answers.join_next().await {
+        if let Ok((place, Err(why))) = answer {
+            let service = &mut status.services[place];
             service.state = State::NotReady;
+            service.why = Some(why);
             status.ready = false;
         }
     }
-    Ok(())
+}
+
+fn probes(service: &ServiceStatus, ports: &Ports) -> Vec<Probe> {
+    match service.kind {
+        Kind::Part => Probe::of_part(&service.name, ports),
+        Kind::Role => ROLES
+            .iter()
+            .filter(|role| role.name == service.name)
+            .map(|role| Probe::Http(role.health_port(ports), "/readyz"))
+            .collect(),
+    }
 }
 
 fn table(status: &Status, now: OffsetDateTime) -> String {
@@ -109,7 +116,8 @@ fn table(status: &Status, now: OffsetDateTime) -> String {
             service.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             ports.join(","),
             service.restarts.to_string(),
-            ago(now - service.since),
+            // Of one that runs and cannot do its work, nobody knows since when.
+            service.why.as_ref().map_or_else(|| ago(now - service.since), |_| "-".to_owned()),
             service.log.display().to_string(),
         ]);
     }
@@ -122,6 +130,13 @@ fn table(status: &Status, now: OffsetDateTime) -> String {
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
+    }
+    for service in &status.services {
+        if let Some(why) = &service.why {
+            let since = ago(now - service.since);
+            let name = &service.name;
+            text.push_str(&format!("{name}, which was ready {since} ago, is not: {why}\n"));
+        }
     }
     let all = if status.ready { "Everything is ready." } else { "Not everything is ready." };
     text.push_str(&format!("{all} State directory: {}\n", status.dir.display()));

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::Ports;
+
 /// Longest that one question may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// As much of an answer as is read, at most.
@@ -28,6 +30,20 @@ pub enum Probe {
 }
 
 impl Probe {
+    /// How the part `name` of a stack at `ports` is asked; nothing is asked of one that is not known.
+    pub fn of_part(name: &str, ports: &Ports) -> Vec<Self> {
+        match name {
+            "postgres" => vec![Self::Postgres(ports.postgres)],
+            "kafka" => vec![Self::Kafka(ports.kafka)],
+            "restate" => vec![
+                Self::Http(ports.restate_admin, "/health"),
+                Self::Http(ports.restate_ingress, "/restate/health"),
+            ],
+            "jaeger" => vec![Self::Http(ports.traces, "/api/services")],
+            _ => Vec::new(),
+        }
+    }
+
     /// Asks once.
     ///
     /// # Errors
@@ -41,7 +57,9 @@ impl Probe {
             }
         };
         match timeout(TIMEOUT, asked).await {
-            Err(_) => Err(format!("{} does not answer", self.place())),
+            Err(_) => {
+                Err(format!("{} does not answer within {} s", self.place(), TIMEOUT.as_secs()))
+            }
             Ok(Err(error)) => Err(format!("{}: {error}", self.place())),
             Ok(Ok(answer)) => answer.map_err(|why| format!("{}: {why}", self.place())),
         }

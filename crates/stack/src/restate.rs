@@ -112,10 +112,7 @@ impl Restate {
             kind: Kind::Part,
             before: None,
             launch,
-            probes: vec![
-                Probe::Http(self.ports.restate_admin, "/health"),
-                Probe::Http(self.ports.restate_ingress, "/restate/health"),
-            ],
+            probes: Probe::of_part("restate", &self.ports),
             ports: vec![
                 self.ports.restate_ingress,
                 self.ports.restate_admin,

@@ -56,6 +56,9 @@ pub struct ServiceStatus {
     /// Since when it stands there.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
+    /// Why it is not ready though it runs; only `posthorn status` asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// A whole stack.

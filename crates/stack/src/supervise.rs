@@ -100,6 +100,7 @@ impl Supervisor {
             restarts: 0,
             log: service.launch.log.clone(),
             since: OffsetDateTime::now_utc(),
+            why: None,
         });
         let watch = Watch {
             service,

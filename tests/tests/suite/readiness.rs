@@ -154,3 +154,35 @@ async fn the_api_is_ready_and_takes_payments_while_kafka_and_restate_are_frozen(
     says(ports.worker_health, 200, "restate", "ready", SOON).await?;
     receiver.wait_for(1, SOON).await.map(drop)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_shows_a_part_that_is_frozen_and_says_so_soon() -> anyhow::Result<()> {
+    let lab = crash::lab().await?;
+    let dir = lab.dir().display().to_string();
+    let shown = async || -> anyhow::Result<(bool, String)> {
+        let asked = Command::new(binary()?).args(["status", "--dir", &dir]).output();
+        let output = tokio::time::timeout(Duration::from_secs(10), asked).await??;
+        Ok((output.status.success(), String::from_utf8(output.stdout)?))
+    };
+    let all_is_well = async || {
+        until("everything is ready", SOON, async || {
+            let (is_well, told) = shown().await?;
+            ensure!(is_well && told.contains("Everything is ready."), "{told}");
+            Ok(())
+        })
+        .await
+    };
+    all_is_well().await?;
+    for part in ["postgres", "kafka", "restate"] {
+        signal(&lab, part, Signal::SIGSTOP)?;
+        let told = shown().await;
+        signal(&lab, part, Signal::SIGCONT)?;
+        let (is_well, told) = told?;
+        let line = told.lines().find(|line| line.starts_with(&format!("{part} ")));
+        ensure!(!is_well && line.is_some_and(|line| line.contains("not ready")), "{told}");
+        let why = format!("{part}, which was ready ");
+        let why = told.lines().find(|line| line.starts_with(&why)).context(told.clone())?;
+        ensure!(why.contains("does not answer within 2 s"), "{told}");
+    }
+    all_is_well().await
+}
