@@ -1,8 +1,9 @@
 //! Gauges that need somebody to look: what waits, how endpoints stand, the slot, Restate's backlog.
 //!
 //! Every worker looks, each at its own pace: a pause is at least 15 s and at least 20 times what the
-//! look took, so that it never costs more than a twentieth of one connection. Nothing waits for it,
-//! and no source for another: one that hangs makes its own figures old.
+//! look took, so that it never costs more than a twentieth of one connection; after a look that failed
+//! it is 30 s at most. Nothing waits for it, and no source for another: one that hangs makes its own
+//! figures old.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use crate::restate::{Http, RestateError};
 const PAUSE_MIN: Duration = Duration::from_secs(15);
 /// The pause is at least so many times what the look took.
 const PAUSE_FACTOR: u32 = 20;
+/// But no longer after one that failed: most often it only waited, and what comes back shows soon.
+const PAUSE_FAILED_MAX: Duration = Duration::from_secs(30);
 /// Kinds that are shown as 0 when there are none of them: an alert needs a series.
 const STATUSES: [&str; 5] =
     ["active", "paused", "disabled_gone", "disabled_unwell", "disabled_operator"];
@@ -45,17 +48,24 @@ async fn keep_looking<E: std::fmt::Display>(
     figures.begin(source);
     loop {
         let began = Instant::now();
-        match look().await {
+        let found = look().await;
+        let pause = pause(began.elapsed(), found.is_ok());
+        match found {
             Ok(found) => figures.replace(source, found, began.elapsed()),
             // The sweeper and readiness say so as well, more often; the figures grow old, which shows.
             Err(error) => tracing::debug!(%error, source, "figures could not be looked up"),
         }
-        let pause = PAUSE_MIN.max(began.elapsed() * PAUSE_FACTOR);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => return,
         }
     }
+}
+
+/// After a look that `took` so long.
+fn pause(took: Duration, is_found: bool) -> Duration {
+    let pause = PAUSE_MIN.max(took * PAUSE_FACTOR);
+    if is_found { pause } else { pause.min(PAUSE_FAILED_MAX) }
 }
 
 async fn of_the_database(store: &Store) -> Result<Vec<Figure>, StoreError> {
@@ -171,6 +181,13 @@ mod tests {
     use store::EndpointBacklog;
 
     use super::*;
+
+    #[test]
+    fn a_look_costs_a_twentieth_of_the_time_and_one_that_failed_is_tried_again_soon() {
+        let after = |took, is_found| pause(Duration::from_secs(took), is_found).as_secs();
+        assert_eq!([after(0, true), after(5, true)], [15, 100]);
+        assert_eq!([after(0, false), after(5, false)], [15, 30]);
+    }
 
     #[test]
     fn an_alert_finds_a_series_while_there_is_nothing_to_alert_about() {

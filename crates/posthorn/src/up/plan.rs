@@ -86,6 +86,8 @@ impl Plan {
             ("POSTHORN_KAFKA", self.kafka.bootstrap()),
             ("POSTHORN_RESTATE_INGRESS_URL", self.restate.ingress_url()),
             ("POSTHORN_RESTATE_ADMIN_URL", self.restate.admin_url()),
+            // Of Restate's own command line tool.
+            ("RESTATE_ADMIN_URL", self.restate.admin_url()),
             ("POSTHORN_DATA_SERVICE_URL", format!("http://{}", on(ports.data_service))),
             ("POSTHORN_WORKER_URL", self.worker_url()),
             ("POSTHORN_RESTATE_IS_ONE_NODE", "true".to_owned()),
