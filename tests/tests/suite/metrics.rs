@@ -108,7 +108,8 @@ async fn expose(
 /// The roles that a definition names in its words.
 fn named(roles: &'static str) -> BTreeSet<&'static str> {
     match roles {
-        "every role" => ROLES.into(),
+        // `up` gives each of them one.
+        "every role" | "every role with an OTLP endpoint" => ROLES.into(),
         "every role with a database" => ["api", "data-service", "relay", "worker"].into(),
         some => some.split(", ").collect(),
     }
