@@ -10,7 +10,8 @@ use domain::{DeliveryId, EndpointId};
 use store::StoreError;
 use tracing::field;
 
-/// How long one statement is tried in all.
+/// How long one statement is tried in all, but for one that was never tried again: a connection that
+/// fell silent takes longer to be given up, and a new one may answer at once.
 const PATIENCE: Duration = Duration::from_secs(8);
 const WAIT_FIRST: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -42,13 +43,13 @@ where
 {
     let began = Instant::now();
     let mut wait = WAIT_FIRST;
+    let mut is_first = true;
     loop {
         match statement().await {
             Ok(value) => return Ok(value),
             // What is refused or cannot be read now is so in a second, too.
-            Err(error) if !error.is_away() || began.elapsed() + wait > PATIENCE => {
-                return Err(error);
-            }
+            Err(error) if !error.is_away() => return Err(error),
+            Err(error) if !is_first && began.elapsed() + wait > PATIENCE => return Err(error),
             Err(error) => {
                 tracing::warn!(
                     name,
@@ -60,6 +61,7 @@ where
                 );
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(WAIT_MAX);
+                is_first = false;
             }
         }
     }

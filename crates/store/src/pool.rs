@@ -18,6 +18,9 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 const ALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A statement that runs longer is stuck behind a lock that nobody gives back.
 const STATEMENT_TIMEOUT_MS: &str = "10000";
+/// A session whose client has gone ends in the middle of its statement, not behind it: whoever gives
+/// up takes a new connection, and the old ones must not pile up at the server.
+const CLIENT_CHECK_INTERVAL_MS: &str = "1000";
 /// A client that vanished inside a transaction must not keep an endpoint's row locked.
 const IDLE_IN_TRANSACTION_TIMEOUT_MS: &str = "10000";
 
@@ -38,6 +41,7 @@ impl Store {
         let options = PgConnectOptions::from_str(url)?.application_name(name).options([
             ("statement_timeout", STATEMENT_TIMEOUT_MS),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT_MS),
+            ("client_connection_check_interval", CLIENT_CHECK_INTERVAL_MS),
             ("timezone", "UTC"),
             // Short statements by the thousand: compiling one would take longer than running it.
             ("jit", "off"),

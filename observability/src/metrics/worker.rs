@@ -17,7 +17,7 @@ const WAY: &[f64] = &[
 /// An attempt has 30 s.
 const ATTEMPT: &[f64] =
     &[0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0];
-/// A statement; patience with the database ends at 8 s.
+/// A statement; one that a silent connection took is tried once more, after 12 s.
 pub(super) const STATEMENT: &[f64] =
     &[0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0];
 
