@@ -171,6 +171,7 @@ declare
     r endpoint_runtime%rowtype;
     attempt_number int;
     is_mine boolean;
+    is_kept boolean;
     event_count int := jsonb_array_length(p_events);
 begin
     select * into r from endpoint_runtime u where u.endpoint_id = p_endpoint for update;
@@ -182,8 +183,11 @@ begin
     state := r.state;
     select e.config_version into config_version from endpoints e where e.id = p_endpoint;
 
-    if exists (select from attempts a where a.delivery_id = p_delivery and a.id = p_attempt) then
-        answer := case when is_mine then 'settled' else 'fence_lost' end;
+    -- One that was only kept by an earlier call did not count then, and does not now.
+    select a.fence_lost into is_kept from attempts a
+        where a.delivery_id = p_delivery and a.id = p_attempt;
+    if found then
+        answer := case when is_mine and not is_kept then 'settled' else 'fence_lost' end;
         return next;
         return;
     end if;
