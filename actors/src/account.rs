@@ -131,10 +131,11 @@ impl<'a> Account<'a> {
             invocation = self.turn.invocation.id,
             attempt = self.number,
             class = outcome.map(|outcome| outcome.class()),
+            code = outcome.and_then(|outcome| outcome.code()),
             status = outcome.and_then(|outcome| outcome.status()),
             kind,
             reason,
-            "an attempt was not settled: it does not count, and its request may be made again"
+            "an attempt was not settled, as far as is known: its request may be made again"
         );
     }
 

@@ -127,6 +127,9 @@ async fn expire(alone: &Alone, ingress: &Ingress, shutdown: &CancellationToken) 
                 for (endpoint, delivery) in step.unblocked {
                     wake_unblocked(ingress, endpoint, delivery).await;
                 }
+                if let Some(error) = step.error {
+                    tracing::warn!(%error, "the sweeper could not expire all deliveries");
+                }
                 after = step.next;
             }
             Err(error) => {

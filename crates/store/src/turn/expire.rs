@@ -16,7 +16,7 @@ use crate::answered::in_time;
 use crate::{Alone, StoreError};
 
 /// What one step of the expiry came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Expired {
     /// What ended.
     pub ended: Vec<ExpiredDelivery>,
@@ -24,6 +24,8 @@ pub struct Expired {
     pub unblocked: Vec<(EndpointId, DeliveryId)>,
     /// Where the next step goes on; none: this was the last.
     pub next: Option<DeliveryId>,
+    /// What ended the step before its end: the database is away.
+    pub error: Option<StoreError>,
 }
 
 /// A delivery that waited for too long.
@@ -62,7 +64,7 @@ impl Alone {
     /// Ends what waited for too long, among at most `limit` of the oldest after `after`.
     ///
     /// # Errors
-    /// When the database is away. What has ended by then has.
+    /// When the database is away before anything has ended; later it is told beside what has.
     pub async fn expire_deliveries(
         &self,
         after: Option<DeliveryId>,
@@ -74,12 +76,16 @@ impl Alone {
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?;
-        let mut expired = Expired { ended: Vec::new(), unblocked: Vec::new(), next: None };
+        let mut expired =
+            Expired { ended: Vec::new(), unblocked: Vec::new(), next: None, error: None };
         for row in &rows {
             let delivery = row.try_get::<Uuid, _>("id")?.into();
             let endpoint = row.try_get::<Uuid, _>("endpoint_id")?.into();
             let since = row.try_get("created_at")?;
-            let ended = in_time(self.expire_one(endpoint, delivery, since)).await?;
+            let ended = match in_time(self.expire_one(endpoint, delivery, since)).await {
+                Ok(ended) => ended,
+                Err(error) => return Ok(Expired { next: None, error: Some(error), ..expired }),
+            };
             if let Ended::Yes { unblocks } = ended {
                 expired.unblocked.extend(unblocks.then_some((endpoint, delivery)));
                 expired.ended.push(ExpiredDelivery {
