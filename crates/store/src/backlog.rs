@@ -162,7 +162,8 @@ impl Store {
                      as retained_bytes
              from pg_replication_slots where database = current_database()
              union all
-             select p.slot, false, 0, 0 from relay_progress p
+             select p.slot, false, 0, 0 from (select slot from relay_progress
+                 order by committed_at desc nulls last limit 1) p
              where not exists (select from pg_replication_slots s where s.slot_name = p.slot)
                  and not exists (select from cdc_producer c where c.name = 'sequin')",
         )
@@ -181,7 +182,7 @@ impl Store {
     }
 
     /// Age in seconds of the oldest delivery that waits and lies behind what the relay has
-    /// confirmed, to the second; 0 when there is none, or no relay was ever here.
+    /// confirmed, to the second; 0 when there is none, no relay was ever here, or Sequin announces.
     ///
     /// # Errors
     /// When the database is away.
@@ -192,7 +193,8 @@ impl Store {
              from deliveries d
              where d.id > (select uuidv7_floor(max(p.committed_at) + interval '1 second')
                  from relay_progress p)
-                 and d.created_at > (select max(p.committed_at) from relay_progress p)",
+                 and d.created_at > (select max(p.committed_at) from relay_progress p)
+                 and not exists (select from cdc_producer c where c.name = 'sequin')",
         )
         .fetch_one(&self.pool)
         .await?;

@@ -135,7 +135,10 @@ async fn what_the_relay_has_not_confirmed_has_an_age_and_a_size() -> anyhow::Res
     // One that is gone is not there only where another producer announces.
     let told = bench.store.slot_sizes().await?;
     ensure!(told.len() == 1 && told[0].slot == "posthorn_lag" && !told[0].active, "{told:?}");
+    bench.db.execute("update relay_progress set committed_at = now() - interval '40 s'").await?;
+    ensure!(bench.store.relay_lag_s().await? > 30.0);
     bench.db.execute("insert into cdc_producer (name) values ('sequin')").await?;
     ensure!(bench.store.slot_sizes().await?.is_empty());
+    ensure!(bench.store.relay_lag_s().await? < 0.001, "what waits, Sequin has announced");
     Ok(())
 }
