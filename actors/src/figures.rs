@@ -20,8 +20,11 @@ use crate::restate::{Http, RestateError};
 const PAUSE_MIN: Duration = Duration::from_secs(15);
 /// The pause is at least so many times what the look took.
 const PAUSE_FACTOR: u32 = 20;
-/// But no longer after one that failed: most often it only waited, and what comes back shows soon.
+/// But no longer after one that failed within [`ONLY_WAITED_MAX`]: what comes back shows soon.
 const PAUSE_FAILED_MAX: Duration = Duration::from_secs(30);
+/// A look that failed by then only waited, for a connection or for an answer; later it was work that
+/// the server gave up.
+const ONLY_WAITED_MAX: Duration = Duration::from_secs(6);
 /// Kinds that are shown as 0 when there are none of them: an alert needs a series.
 const STATUSES: [&str; 5] =
     ["active", "paused", "disabled_gone", "disabled_unwell", "disabled_operator"];
@@ -65,7 +68,7 @@ async fn keep_looking<E: std::fmt::Display>(
 /// After a look that `took` so long.
 fn pause(took: Duration, is_found: bool) -> Duration {
     let pause = PAUSE_MIN.max(took * PAUSE_FACTOR);
-    if is_found { pause } else { pause.min(PAUSE_FAILED_MAX) }
+    if is_found || took > ONLY_WAITED_MAX { pause } else { pause.min(PAUSE_FAILED_MAX) }
 }
 
 async fn of_the_database(store: &Store) -> Result<Vec<Figure>, StoreError> {
@@ -186,7 +189,7 @@ mod tests {
     fn a_look_costs_a_twentieth_of_the_time_and_one_that_failed_is_tried_again_soon() {
         let after = |took, is_found| pause(Duration::from_secs(took), is_found).as_secs();
         assert_eq!([after(0, true), after(5, true)], [15, 100]);
-        assert_eq!([after(0, false), after(5, false)], [15, 30]);
+        assert_eq!([after(0, false), after(5, false), after(10, false)], [15, 30, 200]);
     }
 
     #[test]

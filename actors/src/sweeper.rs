@@ -25,8 +25,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const LIMIT: u16 = 1_000;
 /// Endpoints that the line of a round names; the longest alone come first.
 const NAMED_MAX: usize = 10;
-/// Partitions, and what has expired, are looked after once in so many rounds: every hour.
-const ROUNDS_PER_UPKEEP: u32 = 360;
+/// Partitions, and what has expired, are looked after so often.
+const CHORES_EVERY: Duration = Duration::from_secs(3_600);
 /// Deliveries of one step of the expiry: each takes a transaction of its own.
 const EXPIRES_AT_ONCE: u16 = 200;
 /// Endpoints of which one round of it has a line, at most.
@@ -39,7 +39,14 @@ pub(crate) async fn run(
     health: Health,
     shutdown: CancellationToken,
 ) {
-    let mut rounds: u32 = 0;
+    // Beside the rounds: what expires of a large backlog takes its time, and nobody is woken later for it.
+    tokio::join!(
+        go_round(&store, &ingress, &health, &shutdown),
+        chores(&store, &ingress, &shutdown)
+    );
+}
+
+async fn go_round(store: &Store, ingress: &Ingress, health: &Health, shutdown: &CancellationToken) {
     loop {
         match store.endpoints_left_alone(IDLE, LIMIT).await {
             Ok(left_alone) => {
@@ -47,7 +54,7 @@ pub(crate) async fn run(
                 let result = if left_alone.is_some() { "swept" } else { "not_mine" };
                 let found = left_alone.unwrap_or_default();
                 metrics::worker().swept(result, found.len());
-                wake_all(&ingress, &found).await;
+                wake_all(ingress, &found).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the sweeper could not look");
@@ -55,12 +62,18 @@ pub(crate) async fn run(
                 health.not_ready("database", error.to_string());
             }
         }
-        if rounds.is_multiple_of(ROUNDS_PER_UPKEEP) {
-            look_after(&store, &ingress, &shutdown).await;
-        }
-        rounds = rounds.wrapping_add(1);
         tokio::select! {
             () = tokio::time::sleep(ROUND) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn chores(store: &Store, ingress: &Ingress, shutdown: &CancellationToken) {
+    loop {
+        look_after(store, ingress, shutdown).await;
+        tokio::select! {
+            () = tokio::time::sleep(CHORES_EVERY) => {}
             () = shutdown.cancelled() => return,
         }
     }

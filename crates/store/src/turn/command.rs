@@ -165,16 +165,20 @@ impl Store {
             // A change of the configuration is none of these; it is kept beside them.
             let is_same = serde_json::from_value(before).is_ok_and(|told: Told| told == order.told);
             if endpoint != order.endpoint.uuid() || !is_same {
+                tx.rollback().await?;
                 return Ok(Commanded::OtherCommand);
             }
             let obeyed = answer_in(&row)?;
+            tx.rollback().await?;
             return Ok(Commanded::Done { obeyed, fence: Some(locked.fence) });
         }
         let now = row.try_get("now")?;
         let Some(step) = prepare(&mut tx, order, now).await? else {
+            tx.rollback().await?;
             return Ok(Commanded::NoDelivery);
         };
         if let Some(objection) = objection(&locked.state, &step.command) {
+            tx.rollback().await?;
             return Ok(Commanded::Objected(objection));
         }
         let decision = decide(&locked.state, &locked.policy, &step.command, now, Jitter::NONE);

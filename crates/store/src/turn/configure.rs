@@ -169,9 +169,11 @@ impl Store {
         if let Some(before) = row.try_get::<Option<Value>, _>("command")? {
             let is_mine = row.try_get::<Uuid, _>("asked")? == change.endpoint.uuid();
             if !is_mine || before != command {
+                tx.rollback().await?;
                 return Ok(Some(Reconfigured::OtherCommand));
             }
             let replaced = answer_in(&row)?;
+            tx.rollback().await?;
             return Ok(Some(Reconfigured::Done { replaced, fence: locked.fence }));
         }
         let now: OffsetDateTime = row.try_get("now")?;
