@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use sqlx::{Connection, PgConnection};
 use store::Store;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::shared_lab;
+use crate::turn::bench;
 
 /// A way to PostgreSQL whose connections of the past may fall silent.
 struct Way {
@@ -93,5 +96,28 @@ async fn what_a_silent_connection_owes_is_given_up_and_the_pool_is_whole_again()
     swept??;
     asked?;
     ensure!(again.elapsed() < Duration::from_secs(4), "{:?}", again.elapsed());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_leaves_no_statement_at_the_server() -> anyhow::Result<()> {
+    const GIVEN_UP: usize = 20;
+    let mut bench = bench("given_up", 1).await?;
+    let store = Store::new(&bench.url, "posthorn-gives-up", 4)?;
+    let mut holder = PgConnection::connect(&bench.url).await?;
+    let mut held = holder.begin().await?;
+    sqlx::query("select from endpoint_runtime for update").execute(&mut *held).await?;
+    for _ in 0..GIVEN_UP {
+        let look = store.look(bench.endpoint, 50, Uuid::new_v4());
+        let looked = tokio::time::timeout(Duration::from_millis(100), look).await;
+        ensure!(looked.is_err(), "it did not wait");
+    }
+    // The server's own limit for a statement is 10 s.
+    let begun = Instant::now();
+    let theirs = "pg_stat_activity where application_name = 'posthorn-gives-up'";
+    while bench.count(theirs).await? > 0 {
+        ensure!(begun.elapsed() < Duration::from_secs(6), "some are left");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     Ok(())
 }

@@ -161,6 +161,21 @@ async fn a_settle_that_lost_its_fence_keeps_the_attempt_and_nothing_else() -> an
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_only_kept_counts_no_more_when_its_fence_is_back() -> anyhow::Result<()>
+{
+    let mut bench = bench("kept", 1).await?;
+    let (old, look) = bench.look().await?;
+    bench.look().await?;
+    let (row, decision) = attempt(&look.due[0], &look, 200);
+    ensure!(bench.settle(old, &look, &row, &decision).await? == Settled::FenceLost);
+    // A look of the same run that the server had not begun when it was given up.
+    bench.store.look(bench.endpoint, 50, old).await?.context("an endpoint")?;
+    ensure!(bench.settle(old, &look, &row, &decision).await? == Settled::FenceLost);
+    ensure!(bench.count("deliveries").await? == 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_and_their_fold_are_written_together_and_an_older_version_must_decide_again()
 -> anyhow::Result<()> {
     let mut bench = bench("moved", 2).await?;
