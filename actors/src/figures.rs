@@ -1,9 +1,9 @@
 //! Gauges that need somebody to look: what waits, how endpoints stand, the slot, Restate's backlog.
 //!
 //! Every worker looks, each at its own pace: a pause is at least 15 s and at least 20 times what the
-//! look took, so that it never costs more than a twentieth of one connection; after a look that failed
-//! it is 30 s at most. Nothing waits for it, and no source for another: one that hangs makes its own
-//! figures old.
+//! look took, so that it never costs more than a twentieth of one connection; after one that only waited
+//! in vain it is 30 s at most. Nothing waits for it, and no source for another: one that hangs makes its
+//! own figures old.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -14,7 +14,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 
-/// Longest wait for an answer. The server's own limit for a statement comes first, and says more.
+/// Longest wait for an answer. The server's own limit for a statement comes first, as a rule, and says
+/// more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// The pool, as statements see it. Clones share it.

@@ -154,7 +154,7 @@ catalogue! {
     SLOT_RETAINED = gauge("worker", "slot_retained", &["slot"],
         "WAL that PostgreSQL keeps for the slot: it is never removed until it is confirmed").in_unit("bytes");
     SLOT_ACTIVE = gauge("worker", "slot_active", &["slot"],
-        "1 while somebody streams from the slot");
+        "1 while somebody streams from the slot; 0 also when our relay's is not there");
     RELAY_LAG = gauge("worker", "relay_lag", &[],
         "Age of the oldest waiting delivery behind what the relay has confirmed, to the second; 0 when there is none").in_unit("seconds");
     RESTATE_INVOCATIONS = gauge("worker", "restate_invocations", &["status"],
@@ -211,7 +211,7 @@ pub fn document() -> String {
          test compares it with what a running stack exposes. Latency histograms carry trace ids \
          as exemplars (Prometheus keeps them with `--enable-feature=exemplar-storage`).\n\n\
          Gauges that come from PostgreSQL or Restate are looked up by every worker, at most every \
-         15 s and never for more than a twentieth of the time: with several workers take `max`, \
+         15 s and never at work for more than a twentieth of the time: with several workers take `max`, \
          not `sum`. Endpoints are never labels but for those that are worst, 60 at most.\n\n\
          | name | kind | labels | exposed by | what it says |\n|---|---|---|---|---|\n",
     );
