@@ -148,10 +148,14 @@ async fn loses_a_step(
     let killed = async {
         commits_wait(&lab.database_url()?).await?;
         until("the settle waits for a standby", SOON, async || {
+            // This endpoint's: other tests left some in this stack that are still retried.
             let waits: bool = sqlx::query_scalar(
-                "select exists (select from pg_stat_activity
-                 where wait_event = 'SyncRep' and query like '%from settle(%')",
+                "select exists (select from pg_stat_activity a
+                 join endpoint_runtime r on r.xmax = a.backend_xid
+                 where a.wait_event = 'SyncRep' and a.query like '%from settle(%'
+                 and r.endpoint_id = $1)",
             )
+            .bind(Uuid::parse_str(endpoint.trim_start_matches("ep_"))?)
             .fetch_one(&mut PgConnection::connect(&lab.database_url()?).await?)
             .await?;
             ensure!(waits, "not yet");
@@ -166,7 +170,8 @@ async fn loses_a_step(
     killed?;
     until("it is settled", SOON, async || {
         let story = ["endpoint", "history", endpoint, "--database-url", &lab.database_url()?];
-        ensure!(lab.posthorn(&story)?.contains("no answer in time"), "not yet");
+        let told = lab.posthorn(&story)?;
+        ensure!(told.contains("no answer in time"), "{told}");
         Ok(())
     })
     .await?;
