@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 
-use super::PREFIX;
+/// What the names of all families begin with but of those that any process has.
+const OURS: &str = "posthorn_";
 
 /// What a family counts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Kind {
 /// A family of metrics.
 #[derive(Debug, Clone, Copy)]
 pub struct Definition {
+    /// What its name begins with, the line before the rest included.
+    prefix: &'static str,
     /// Its name, without the prefix and without what its kind adds.
     pub name: &'static str,
     /// What it counts with.
@@ -43,11 +46,17 @@ impl Definition {
         labels: &'static [&'static str],
         help: &'static str,
     ) -> Self {
-        Self { name, kind, unit: None, roles, labels, help }
+        Self { prefix: OURS, name, kind, unit: None, roles, labels, help }
     }
 
     const fn in_unit(mut self, unit: &'static str) -> Self {
         self.unit = Some(unit);
+        self
+    }
+
+    /// Every program tells it by this name: what is made for any process shows ours as well.
+    const fn of_any_process(mut self) -> Self {
+        self.prefix = "";
         self
     }
 
@@ -59,7 +68,7 @@ impl Definition {
     /// The name of the family, as a scraper sees it in `# TYPE`.
     pub fn family(&self) -> String {
         let unit = self.unit.map_or(String::new(), |unit| format!("_{unit}"));
-        format!("{PREFIX}_{}{unit}", self.name)
+        format!("{}{}{unit}", self.prefix, self.name)
     }
 
     /// The name to query for; a histogram's is the stem of its three.
@@ -192,14 +201,17 @@ catalogue! {
     SPANS_DROPPED = counter("every role with an OTLP endpoint", "spans_dropped", &["reason"],
         "Spans that were made and never arrive: queue_full (they are made faster than that endpoint takes them), not_taken (it was away, or took longer than 3 s, for their batch)");
     RSS = gauge("every role", "process_resident_memory", &[],
-        "Memory of the process that is in RAM").in_unit("bytes");
+        "Memory of the process that is in RAM").in_unit("bytes").of_any_process();
     CPU = counter("every role", "process_cpu", &[],
-        "Processor time of the process, user and system").in_unit("seconds");
-    FDS = gauge("every role", "process_open_fds", &[], "Open file descriptors");
-    FDS_MAX = gauge("every role", "process_max_fds", &[], "Most that may be open");
-    THREADS = gauge("every role", "process_threads", &[], "Threads");
+        "Processor time of the process, user and system").in_unit("seconds").of_any_process();
+    FDS = gauge("every role", "process_open_fds", &[],
+        "Open file descriptors").of_any_process();
+    FDS_MAX = gauge("every role", "process_max_fds", &[],
+        "Most that may be open").of_any_process();
+    THREADS = gauge("every role", "process_threads", &[],
+        "Threads").of_any_process();
     STARTED = gauge("every role", "process_start_time", &[],
-        "When the process began, in seconds since 1970").in_unit("seconds");
+        "When the process began, in seconds since 1970").in_unit("seconds").of_any_process();
 }
 
 /// The whole of `docs/metrics.md`.

@@ -32,8 +32,8 @@ pub use relay::{Relay, relay};
 pub(crate) use spans::SpansDropped;
 pub use worker::{WaitedFor, Worker, worker};
 
-/// What every family's name begins with.
-pub(crate) const PREFIX: &str = "posthorn";
+/// What the name of every family begins with that is ours alone.
+const PREFIX: &str = "posthorn";
 /// What a scraper is told that it gets.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -57,9 +57,10 @@ impl MetricConstructor<Histogram> for Buckets {
 
 fn registry() -> MutexGuard<'static, Registry> {
     static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(|| {
-        let mut registry = Registry::with_prefix(PREFIX);
+        let mut registry = Registry::default();
         registry.register_collector(Box::new(process::Process));
-        registry.register_collector(Box::new(Figures::of_this_process()));
+        let figures = Box::new(Figures::of_this_process());
+        registry.sub_registry_with_prefix(PREFIX).register_collector(figures);
         Mutex::new(registry)
     });
     // It only ever grows: a panic leaves it as it was.
@@ -69,6 +70,7 @@ fn registry() -> MutexGuard<'static, Registry> {
 /// Puts `metric` under its definition into the registry, and gives it back.
 fn register<M: Metric + Clone>(definition: &'static Definition, metric: M) -> M {
     let mut registry = registry();
+    let registry = registry.sub_registry_with_prefix(PREFIX);
     match definition.unit {
         Some(unit) => registry.register_with_unit(
             definition.base(),
@@ -118,7 +120,7 @@ mod tests {
             "posthorn_commit_to_attempt_seconds_bucket{le=\"0.015\",waited_for=\"nothing\"} 1 # \
              {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0.012",
             "posthorn_sweeper_found_total 0\n",
-            "posthorn_process_resident_memory_bytes ",
+            "\nprocess_resident_memory_bytes ",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

@@ -246,7 +246,7 @@ fn names_in_dashboards_and_alerts_are_those_of_the_catalogue() -> anyhow::Result
     let mut count = 0;
     for text in &texts {
         for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')) {
-            if word.starts_with("posthorn_") {
+            if word.starts_with("posthorn_") || word.starts_with("process_") {
                 count += 1;
                 ensure!(known.contains(word), "there is no {word}");
             }
