@@ -12,8 +12,11 @@ use uuid::Uuid;
 use crate::form::state_if_any;
 use crate::{Standing, Store, StoreError};
 
-/// Deliveries that are told of one event, and events of one object; who has more sees the first.
-const TOLD_MAX: i64 = 100;
+/// Deliveries that are told of one event, and events of one object; of more, the first, and that there
+/// are more.
+const TOLD_MAX: usize = 100;
+/// One more, to know whether there are.
+const ASKED_FOR: i64 = TOLD_MAX as i64 + 1;
 
 /// What is told of a delivery; `$chosen` picks the rows of `deliveries` and `finished_deliveries`.
 macro_rules! stories {
@@ -60,8 +63,13 @@ impl Store {
         let subjects = match asked {
             Asked::Payment(payment) => {
                 let mut subjects = Vec::new();
-                for event in self.events_where(OF_OBJECT, payment.to_string()).await? {
+                let (events, are_all) =
+                    told(self.events_where(OF_OBJECT, payment.to_string()).await?);
+                for event in events {
                     subjects.extend(self.of_event(event).await?);
+                }
+                if !are_all {
+                    subjects.push(Subject::More { of: asked, told: TOLD_MAX });
                 }
                 if subjects.is_empty() {
                     subjects.push(self.without_events(payment).await?);
@@ -94,7 +102,10 @@ impl Store {
     }
 
     async fn of_event(&self, event: Event) -> Result<Vec<Subject>, StoreError> {
-        let stories = self.stories(OF_EVENT, event.id).await?;
+        let (mut stories, are_all) = told(self.stories(OF_EVENT, event.id).await?);
+        if !are_all {
+            stories.push(Subject::More { of: Asked::Event(event.id.into()), told: TOLD_MAX });
+        }
         if !stories.is_empty() {
             return Ok(stories);
         }
@@ -103,7 +114,7 @@ impl Store {
     }
 
     async fn stories(&self, sql: &'static str, id: Uuid) -> Result<Vec<Subject>, StoreError> {
-        let rows = sqlx::query(sql).bind(id).bind(TOLD_MAX).fetch_all(&self.pool).await?;
+        let rows = sqlx::query(sql).bind(id).bind(ASKED_FOR).fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok(Subject::Delivery(Box::new(story_of(row)?)))).collect()
     }
 
@@ -115,7 +126,7 @@ impl Store {
     where
         T: 'q + Send + sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
-        let rows = sqlx::query(sql).bind(value).bind(TOLD_MAX).fetch_all(&self.pool).await?;
+        let rows = sqlx::query(sql).bind(value).bind(ASKED_FOR).fetch_all(&self.pool).await?;
         rows.iter()
             .map(|row| {
                 Ok(Event {
@@ -139,6 +150,13 @@ const OF_EVENT: &str = stories!("event_id = $1", "event_id = $1");
 /// An id's time is that of the insert that drew it, to the millisecond; `created_at` of a row that
 /// was put back is later than its id's time by more than this.
 const PUT_BACK_LATER_BY: time::Duration = time::Duration::seconds(1);
+
+/// What is told of these, and whether that is all.
+fn told<T>(mut found: Vec<T>) -> (Vec<T>, bool) {
+    let are_all = found.len() <= TOLD_MAX;
+    found.truncate(TOLD_MAX);
+    (found, are_all)
+}
 
 struct Event {
     id: Uuid,

@@ -53,6 +53,37 @@ async fn a_payment_whose_event_is_not_there_is_not_called_rolled_back() -> anyho
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_very_many_the_first_are_told_and_that_there_are_more() -> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let (merchant, ..) = endpoint(lab, "why-many", 200).await?;
+    let payment = lab.api()?.payment(&merchant, 1).await?;
+    told(lab, &payment, "delivered", "it answered 200").await?;
+    let mut db = PgConnection::connect(&lab.database_url()?).await?;
+    // Nobody sends these: they are copies of one that was delivered.
+    sqlx::query(
+        "insert into finished_deliveries select (jsonb_populate_record(f, jsonb_build_object(
+             'id', uuidv7()))).* from finished_deliveries f, generate_series(1, 100)
+         where object_id = $1",
+    )
+    .bind(&payment)
+    .execute(&mut db)
+    .await?;
+    let answer: Value = serde_json::from_str(&lab.posthorn(&[
+        "why",
+        &payment,
+        "--json",
+        "--database-url",
+        &lab.database_url()?,
+    ])?)?;
+    let answers = answer["answers"].as_array().context("no answers")?;
+    let (last, deliveries) = answers.split_last().context("none")?;
+    ensure!(deliveries.len() == 100, "{}", deliveries.len());
+    ensure!(deliveries.iter().all(|one| one["is"] == "delivered"), "{answer}");
+    ensure!(last["is"] == "more" && last["id"] == last["event_id"], "{last}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_invocation_that_somebody_paused_is_named_with_what_ends_it() -> anyhow::Result<()> {
     let lab = shared_lab().await?;
     let (merchant, endpoint, receiver) = endpoint(lab, "why-held", 200).await?;

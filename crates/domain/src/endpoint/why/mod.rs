@@ -6,11 +6,12 @@
 
 mod words;
 
+use std::fmt;
 use std::str::FromStr;
 
 use time::OffsetDateTime;
 
-use self::words::{no_delivery, no_event, no_payment, of_delivery, of_endpoint};
+use self::words::{more, no_delivery, no_event, no_payment, of_delivery, of_endpoint};
 use super::{EndpointState, Faulty};
 use crate::{DeliveryId, EndpointId, EventId, PaymentId};
 
@@ -124,6 +125,17 @@ pub enum Asked {
 )]
 pub struct NotAsked;
 
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payment(id) => id.fmt(f),
+            Self::Event(id) => id.fmt(f),
+            Self::Delivery(id) => id.fmt(f),
+            Self::Endpoint(id) => id.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Asked {
     type Err = NotAsked;
 
@@ -164,6 +176,13 @@ pub enum Subject {
     Delivery(Box<DeliveryStory>),
     /// An endpoint.
     Endpoint(Box<EndpointStory>),
+    /// There is more of this than is told.
+    More {
+        /// A payment, which has more events, or an event, which has more deliveries.
+        of: Asked,
+        /// How many of them are told.
+        told: usize,
+    },
 }
 
 impl Subject {
@@ -174,13 +193,17 @@ impl Subject {
             Self::NoDelivery { event, .. } => event.to_string(),
             Self::Delivery(story) => story.delivery.to_string(),
             Self::Endpoint(story) => story.endpoint.to_string(),
+            Self::More { of, .. } => of.to_string(),
         }
     }
 
     /// The endpoint that it is about, if it is about one.
     pub fn endpoint(&self) -> Option<EndpointId> {
         match self {
-            Self::NoPayment(_) | Self::NoEvent { .. } | Self::NoDelivery { .. } => None,
+            Self::NoPayment(_)
+            | Self::NoEvent { .. }
+            | Self::NoDelivery { .. }
+            | Self::More { .. } => None,
             Self::Delivery(story) => Some(story.endpoint),
             Self::Endpoint(story) => Some(story.endpoint),
         }
@@ -195,6 +218,10 @@ impl Subject {
     pub fn event(&self) -> Option<EventId> {
         match self {
             Self::NoPayment(_) | Self::NoEvent { .. } | Self::Endpoint(_) => None,
+            Self::More { of, .. } => match of {
+                Asked::Event(event) => Some(*event),
+                _ => None,
+            },
             Self::NoDelivery { event, .. } => Some(*event),
             Self::Delivery(story) => Some(story.event),
         }
@@ -207,6 +234,7 @@ impl Subject {
             Self::NoPayment(_)
             | Self::NoEvent { .. }
             | Self::NoDelivery { .. }
+            | Self::More { .. }
             | Self::Endpoint(_) => None,
         }
     }
@@ -222,6 +250,7 @@ impl Subject {
             }
             Self::Delivery(story) => of_delivery(story, stuck, now),
             Self::Endpoint(story) => of_endpoint(story, stuck, now),
+            Self::More { of, told } => more(*of, *told),
         }
     }
 }
@@ -231,7 +260,7 @@ impl Subject {
 pub struct Why {
     /// A stable word: `delivered`, `exhausted`, `cancelled`, `paused`, `disabled`, `deleted`,
     /// `stuck`, `unwell`, `blocked`, `aside`, `in_line`, `forgotten`, `well`, `no_endpoint`,
-    /// `no_event`, `unknown`.
+    /// `no_event`, `unknown`, `more`.
     pub is: &'static str,
     /// The sentences, the most important one first.
     pub sentences: Vec<String>,

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use super::super::history::{cause_in_words, clock, fault_in_words, span};
 use super::super::time_between::between;
 use super::super::{Breaker, DisabledReason, EndpointState, Faulty, Status};
-use super::{DeliveryStory, Ended, EndpointStory, LastAttempt, Why};
+use super::{Asked, DeliveryStory, Ended, EndpointStory, LastAttempt, Why};
 use crate::{EndpointId, PaymentId};
 
 /// Due for longer than this, and nobody looked: the sweeper would have.
@@ -118,6 +118,20 @@ pub(super) fn no_event(at: OffsetDateTime) -> Why {
         ),
         None,
     )
+}
+
+pub(super) fn more(of: Asked, told: usize) -> Why {
+    let sentence = match of {
+        Asked::Payment(_) => format!(
+            "of the payment's events the first {told} are told, and there are more: ask for one of \
+             them by its own id, evt_..."
+        ),
+        _ => format!(
+            "of the event's deliveries the first {told} are told, and there are more: ask for one of \
+             them by its own id, dlv_..., or for an endpoint, ep_..."
+        ),
+    };
+    Why::new("more", sentence, None)
 }
 
 fn why_ended(story: &DeliveryStory, ended: &Ended, now: OffsetDateTime) -> Why {
