@@ -5,7 +5,6 @@
 //! server's. What must never happen: a connection that still owes an answer goes back to the pool,
 //! which would wait for it as well, and have one less for as long.
 
-use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -13,10 +12,13 @@ use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
+use tokio::runtime::Handle;
 
 /// Longest wait for an answer. The server's own limit for a statement comes first, as a rule, and says
 /// more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
+/// Longest way back to the pool, which asks the connection whether it is alive.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pool, as statements see it. Clones share it.
 #[derive(Debug, Clone)]
@@ -27,7 +29,7 @@ impl Pool {
     pub(crate) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         let mut held = self.hold().await?;
         held.answer(async |connection| connection.execute("begin").await).await?;
-        held.is_idle = false;
+        held.owes = Owes::AnEnd;
         Ok(Tx(held))
     }
 
@@ -37,7 +39,7 @@ impl Pool {
     }
 
     async fn hold(&self) -> Result<Held, sqlx::Error> {
-        Ok(Held { connection: self.0.acquire().await?, is_idle: true })
+        Ok(Held { connection: self.0.acquire().await?, owes: Owes::Nothing })
     }
 }
 
@@ -53,11 +55,20 @@ pub(crate) async fn in_time<T, E: From<sqlx::Error>>(
     })
 }
 
-/// A connection of the pool: it goes back when it owes no answer, and is closed otherwise.
+/// What is missing before somebody else may have the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owes {
+    Nothing,
+    /// Of its transaction.
+    AnEnd,
+    AnAnswer,
+}
+
+/// A connection of the pool: it goes back when it owes nothing, and is closed otherwise.
 #[derive(Debug)]
 struct Held {
     connection: PoolConnection<Postgres>,
-    is_idle: bool,
+    owes: Owes,
 }
 
 impl Held {
@@ -65,18 +76,29 @@ impl Held {
         &mut self,
         ask: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
-        let was_idle = std::mem::take(&mut self.is_idle);
+        let owed = std::mem::replace(&mut self.owes, Owes::AnAnswer);
+        if owed == Owes::AnAnswer {
+            return Err(sqlx::Error::Protocol("the statement before was given up".to_owned()));
+        }
         let answer = in_time(ask(&mut self.connection)).await;
         // A refusal is an answer.
-        self.is_idle = was_idle && matches!(answer, Ok(_) | Err(sqlx::Error::Database(_)));
+        if matches!(answer, Ok(_) | Err(sqlx::Error::Database(_))) {
+            self.owes = owed;
+        }
         answer
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if !self.is_idle {
+        if self.owes != Owes::Nothing {
             self.connection.close_on_drop();
+            return;
+        }
+        let back = self.connection.return_to_pool();
+        if let Ok(runtime) = Handle::try_current() {
+            // One that is given up on its way is closed, and another one takes its place.
+            runtime.spawn(async { tokio::time::timeout(RETURN_TIMEOUT, back).await });
         }
     }
 }
@@ -87,29 +109,19 @@ pub(crate) struct Tx(Held);
 
 impl Tx {
     /// Commits it.
-    pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        self.0.is_idle = true;
-        self.0.answer(async |connection| connection.execute("commit").await).await.map(drop)
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        self.end("commit").await
     }
 
     /// Rolls it back, in order.
-    pub(crate) async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        self.0.is_idle = true;
-        self.0.answer(async |connection| connection.execute("rollback").await).await.map(drop)
+    pub(crate) async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.end("rollback").await
     }
-}
 
-impl Deref for Tx {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.0.connection
-    }
-}
-
-impl DerefMut for Tx {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.0.connection
+    async fn end(mut self, how: &'static str) -> Result<(), sqlx::Error> {
+        self.0.answer(async |connection| connection.execute(how).await).await?;
+        self.0.owes = Owes::Nothing;
+        Ok(())
     }
 }
 
@@ -165,5 +177,53 @@ impl<'p> Executor<'p> for &'_ Pool {
     {
         let pool = self.clone();
         Box::pin(async move { pool.hold().await?.answer(async |it| it.describe(sql).await).await })
+    }
+}
+
+impl<'t> Executor<'t> for &'t mut Tx {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
+    where
+        't: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let all = async move {
+            let rows = self.0.answer(async |it| it.fetch_many(query).try_collect::<Vec<_>>().await);
+            Ok::<_, sqlx::Error>(stream::iter(rows.await?.into_iter().map(Ok)))
+        };
+        stream::once(all).try_flatten().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
+    where
+        't: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        Box::pin(self.0.answer(async |it| it.fetch_optional(query).await))
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, sqlx::Error>>
+    where
+        't: 'e,
+    {
+        Box::pin(self.0.answer(async |it| it.prepare_with(sql, parameters).await))
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
+    where
+        't: 'e,
+    {
+        Box::pin(self.0.answer(async |it| it.describe(sql).await))
     }
 }

@@ -123,9 +123,9 @@ impl Store {
              returning id",
         )
         .bind(nobody)
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await?;
-        sqlx::query("delete from deliveries where id = $1").bind(id).execute(&mut *tx).await?;
+        sqlx::query("delete from deliveries where id = $1").bind(id).execute(&mut tx).await?;
         Ok(tx.commit().await?)
     }
 

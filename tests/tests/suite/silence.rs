@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use posthorn_tests::until;
 use sqlx::{Connection, PgConnection};
-use store::Store;
+use store::{Order, Store, Told};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -18,14 +19,17 @@ use crate::turn::bench;
 
 /// A way to PostgreSQL whose connections of the past may fall silent.
 struct Way {
-    port: u16,
     /// Of the connections that are there; new ones have their own.
     is_silent: Arc<AtomicBool>,
     _task: JoinSet<()>,
 }
 
 impl Way {
-    async fn to(port: u16) -> anyhow::Result<Self> {
+    /// To the database at `url`, whose answers come `late`; its URL.
+    async fn to(url: &str, late: Duration) -> anyhow::Result<(Self, String)> {
+        let (before, behind) = url.split_once("@127.0.0.1:").context("where it is")?;
+        let (port, name) = behind.split_once('/').context("its name")?;
+        let port = port.parse()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let is_silent = Arc::new(AtomicBool::new(false));
@@ -37,15 +41,21 @@ impl Way {
                 let Ok(there) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
                 // One that comes after the silence is not of it.
                 let may_fall = (!of_old.load(Ordering::SeqCst)).then(|| Arc::clone(&of_old));
-                passing.spawn(pass(here, there, may_fall));
+                passing.spawn(pass(here, there, may_fall, late));
             }
         });
-        Ok(Self { port: address.port(), is_silent, _task: task })
+        let url = format!("{before}@127.0.0.1:{}/{name}", address.port());
+        Ok((Self { is_silent, _task: task }, url))
     }
 }
 
 /// Passes what comes to and fro until one side ends; once silent, it holds both and passes nothing.
-async fn pass(mut here: TcpStream, mut there: TcpStream, is_silent: Option<Arc<AtomicBool>>) {
+async fn pass(
+    mut here: TcpStream,
+    mut there: TcpStream,
+    is_silent: Option<Arc<AtomicBool>>,
+    late: Duration,
+) {
     let silence = async {
         loop {
             if is_silent.as_ref().is_some_and(|it| it.load(Ordering::SeqCst)) {
@@ -54,8 +64,11 @@ async fn pass(mut here: TcpStream, mut there: TcpStream, is_silent: Option<Arc<A
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
+    let (mut from_here, mut to_here) = here.split();
+    let (mut from_there, mut to_there) = there.split();
     let fell = tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut here, &mut there) => false,
+        _ = tokio::io::copy(&mut from_here, &mut to_there) => false,
+        _ = pass_late(&mut from_there, &mut to_here, late) => false,
         () = silence => true,
     };
     if fell {
@@ -63,15 +76,28 @@ async fn pass(mut here: TcpStream, mut there: TcpStream, is_silent: Option<Arc<A
     }
 }
 
+async fn pass_late(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    late: Duration,
+) -> std::io::Result<()> {
+    let mut piece = [0; 8192];
+    loop {
+        let length = from.read(&mut piece).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(late).await;
+        to.write_all(&piece[..length]).await?;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_silent_connection_owes_is_given_up_and_the_pool_is_whole_again()
 -> anyhow::Result<()> {
     let lab = shared_lab().await?;
-    let way = Way::to(lab.ports()?.postgres).await?;
-    let url = lab.database_url()?;
-    let there = format!(":{}/", lab.ports()?.postgres);
-    ensure!(url.contains(&there), "{url}");
-    let store = Store::new(&url.replace(&there, &format!(":{}/", way.port)), "silence", 2)?;
+    let (way, url) = Way::to(&lab.database_url()?, Duration::ZERO).await?;
+    let store = Store::new(&url, "silence", 2)?;
     let (one, two) = tokio::join!(store.ping(), store.ping());
     one.and(two)?;
     // A connection that goes back is asked whether it lives, by the pool itself and for as long as that
@@ -103,6 +129,56 @@ async fn what_a_silent_connection_owes_is_given_up_and_the_pool_is_whole_again()
     swept??;
     asked?;
     ensure!(again.elapsed() < Duration::from_secs(4), "{:?}", again.elapsed());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_falls_silent_on_its_way_back_to_the_pool_costs_it_no_place()
+-> anyhow::Result<()> {
+    let lab = shared_lab().await?;
+    let (way, url) = Way::to(&lab.database_url()?, Duration::from_millis(300)).await?;
+    let store = Store::new(&url, "silence-behind", 1)?;
+    store.ping().await?;
+    // Its answer has come; what the pool asks it now is still on the way.
+    way.is_silent.store(true, Ordering::SeqCst);
+    // Who asks for a connection waits for one for 5 s.
+    store.ping().await.context("the only connection did not come back")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_of_a_transaction_that_falls_silent_is_given_up() -> anyhow::Result<()> {
+    let mut bench = bench("silent_inside", 1).await?;
+    let (way, url) = Way::to(&bench.url, Duration::ZERO).await?;
+    let store = Store::new(&url, "silence-inside", 1)?;
+    sqlx::query("begin").execute(&mut bench.db).await?;
+    sqlx::query("select from endpoint_runtime for update").execute(&mut bench.db).await?;
+    let (endpoint, id) = (bench.endpoint, Uuid::now_v7());
+    let order = Order { endpoint, id, actor: "ada", told: Told::Pause };
+    let told = tokio::time::timeout(Duration::from_secs(30), store.command(&order));
+    let silence = async {
+        until("the command waits", Duration::from_secs(8), async || {
+            let mut db = PgConnection::connect(&bench.url).await?;
+            let waits: bool = sqlx::query_scalar(
+                "select exists (select from pg_stat_activity where wait_event_type = 'Lock'
+                 and application_name = 'silence-inside')",
+            )
+            .fetch_one(&mut db)
+            .await?;
+            ensure!(waits, "not yet");
+            Ok(())
+        })
+        .await?;
+        way.is_silent.store(true, Ordering::SeqCst);
+        anyhow::Ok(())
+    };
+    let (told, fell) = tokio::join!(told, silence);
+    fell?;
+    let error = told.context("no end")?.err().context("it was answered")?;
+    ensure!(error.is_away() && error.to_string().contains("no answer within 12 s"), "{error}");
+    sqlx::query("rollback").execute(&mut bench.db).await?;
+    // The place in the pool is free, and the same command is taken.
+    store.command(&order).await?;
+    ensure!(bench.count("endpoint_commands").await? == 1, "it is done once");
     Ok(())
 }
 

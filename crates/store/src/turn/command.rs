@@ -11,8 +11,8 @@ use domain::endpoint::{
 use domain::{DeliveryId, EndpointId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sqlx::Row;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -20,6 +20,7 @@ use super::delete::erase;
 use super::look::{policy_of, unsigned};
 use super::redeliver::{Redeliverable, put_back_many, put_back_one};
 use super::unsent::end_unsent;
+use crate::answered::Tx;
 use crate::form::{answer_in, state_in};
 use crate::{Store, StoreError};
 
@@ -158,7 +159,7 @@ impl Store {
              from (select) one left join endpoint_commands c on c.command_id = $1",
         )
         .bind(order.id)
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await?;
         if let Some(before) = row.try_get::<Option<Value>, _>("command")? {
             let endpoint: Uuid = row.try_get("endpoint_id")?;
@@ -206,7 +207,7 @@ impl Store {
         .bind(Json(&order.told))
         .bind(order.actor)
         .bind(Json(obeyed))
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         tx.commit().await?;
         Ok(Commanded::Done { obeyed, fence: Some(locked.fence) })
@@ -214,7 +215,7 @@ impl Store {
 }
 
 /// A deleted endpoint obeys nothing, but a repeat hears what was answered while it was there.
-async fn told_before(tx: &mut PgConnection, order: &Order<'_>) -> Result<Commanded, StoreError> {
+async fn told_before(tx: &mut Tx, order: &Order<'_>) -> Result<Commanded, StoreError> {
     let row = sqlx::query(
         "select answer from endpoint_commands
          where command_id = $1 and endpoint_id = $2 and command = $3",
@@ -237,7 +238,7 @@ struct Step {
 
 /// None when the delivery to redeliver is not there.
 async fn prepare(
-    tx: &mut PgConnection,
+    tx: &mut Tx,
     order: &Order<'_>,
     now: OffsetDateTime,
 ) -> Result<Option<Step>, StoreError> {
@@ -264,10 +265,7 @@ async fn prepare(
 
 /// Locks the endpoint's row and reads where it stands; none when there is no such endpoint. The
 /// configuration is locked too, so that one that was deleted while this waited is seen as deleted.
-pub(super) async fn lock(
-    tx: &mut PgConnection,
-    endpoint: EndpointId,
-) -> Result<Option<Locked>, StoreError> {
+pub(super) async fn lock(tx: &mut Tx, endpoint: EndpointId) -> Result<Option<Locked>, StoreError> {
     let row = sqlx::query(
         "select r.state, r.version, r.fence, e.policy, e.ordering
          from endpoint_runtime r
@@ -289,7 +287,7 @@ pub(super) async fn lock(
 
 /// Moves the delivery that the command ends out of the line. False: it does not wait there.
 pub(super) async fn finish(
-    tx: &mut PgConnection,
+    tx: &mut Tx,
     endpoint: EndpointId,
     command: &Command,
     disposition: Disposition,
@@ -313,7 +311,7 @@ pub(super) async fn finish(
 
 /// Writes the events and their fold; the state after them.
 pub(super) async fn append(
-    tx: &mut PgConnection,
+    tx: &mut Tx,
     locked: &Locked,
     decision: &Decision,
     order: Option<(Uuid, &str)>,

@@ -11,12 +11,13 @@ use domain::endpoint::{
 use domain::{EndpointId, EventType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sqlx::Row;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::command::{Locked, ONCE, append, lock};
+use crate::answered::Tx;
 use crate::form::answer_in;
 use crate::secrets::{NewSecret, SecretColumns};
 use crate::{SealedSecret, Store, StoreError};
@@ -164,7 +165,7 @@ impl Store {
         )
         .bind(change.endpoint.uuid())
         .bind(change.id)
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await?;
         if let Some(before) = row.try_get::<Option<Value>, _>("command")? {
             let is_mine = row.try_get::<Uuid, _>("asked")? == change.endpoint.uuid();
@@ -217,7 +218,7 @@ impl Store {
 
 /// Keeps what a change came to, for whoever asks for it again.
 async fn keep(
-    tx: &mut PgConnection,
+    tx: &mut Tx,
     change: &Reconfiguration<'_>,
     command: Value,
     replaced: Replaced,
@@ -252,7 +253,7 @@ fn decided(locked: &Locked, told: &[(bool, Command)], now: OffsetDateTime) -> De
 
 /// Writes what differs; false when nothing does. Headers always do: values are not compared.
 async fn write(
-    tx: &mut PgConnection,
+    tx: &mut Tx,
     endpoint: EndpointId,
     changes: &Changes<'_>,
     now: OffsetDateTime,
@@ -299,7 +300,7 @@ async fn write(
 /// Ends the secrets of kinds that the scheme no longer has and keeps the new ones; false when then
 /// one of its kinds has none that stays: one that a rotation has given its end will be missing.
 async fn sign(
-    tx: &mut PgConnection,
+    tx: &mut Tx,
     endpoint: EndpointId,
     new: NewSignatures<'_>,
     now: OffsetDateTime,
@@ -337,7 +338,7 @@ async fn sign(
 
 /// In strict nobody is aside: those that stepped aside in another order take their places again.
 /// How many did, at most [`CALLED_BACK_AT_ONCE`].
-async fn call_back(tx: &mut PgConnection, endpoint: EndpointId) -> Result<u64, StoreError> {
+async fn call_back(tx: &mut Tx, endpoint: EndpointId) -> Result<u64, StoreError> {
     let done = sqlx::query(
         "update deliveries set next_attempt_at = null, fault = null, fault_since = null
          where id = any (array(

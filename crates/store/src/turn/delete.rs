@@ -6,10 +6,11 @@
 
 use domain::EndpointId;
 use domain::endpoint::FinishReason;
-use sqlx::{Executor, PgConnection, Postgres};
+use sqlx::{Executor, Postgres};
 use time::OffsetDateTime;
 
 use super::unsent::end_unsent;
+use crate::answered::Tx;
 use crate::{Store, StoreError};
 
 /// How many are cancelled in one statement: some ten milliseconds.
@@ -45,7 +46,7 @@ impl Store {
 /// Ends the endpoint's configuration and destroys what is secret, also where an answer to an
 /// idempotency key keeps it.
 pub(super) async fn erase(
-    tx: &mut PgConnection,
+    tx: &mut Tx,
     endpoint: EndpointId,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {

@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::command::{append, finish, lock};
 use super::delete::cancel;
-use crate::answered::in_time;
 use crate::{Alone, StoreError};
 
 /// What one step of the expiry came to.
@@ -82,7 +81,7 @@ impl Alone {
             let delivery = row.try_get::<Uuid, _>("id")?.into();
             let endpoint = row.try_get::<Uuid, _>("endpoint_id")?.into();
             let since = row.try_get("created_at")?;
-            let ended = match in_time(self.expire_one(endpoint, delivery, since)).await {
+            let ended = match self.expire_one(endpoint, delivery, since).await {
                 Ok(ended) => ended,
                 Err(error) => return Ok(Expired { next: None, error: Some(error), ..expired }),
             };
@@ -112,12 +111,12 @@ impl Alone {
         let mut tx = self.pool.begin().await?;
         let Some(locked) = lock(&mut tx, endpoint).await? else {
             // Its endpoint was deleted: it does not expire, it should have been cancelled.
-            cancel(&mut *tx, endpoint).await?;
+            cancel(&mut tx, endpoint).await?;
             tx.commit().await?;
             return Ok(Ended::No);
         };
         let now: OffsetDateTime =
-            sqlx::query("select clock_timestamp()").fetch_one(&mut *tx).await?.try_get(0)?;
+            sqlx::query("select clock_timestamp()").fetch_one(&mut tx).await?.try_get(0)?;
         let command = Command::Expire { delivery, waiting_since };
         let decision = decide(&locked.state, &locked.policy, &command, now, Jitter::NONE);
         if decision.disposition == Disposition::Stay

@@ -9,10 +9,10 @@ use std::time::Duration;
 use domain::endpoint::FinishReason;
 use domain::{DeliveryId, EndpointId, EventType, Invalid};
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::StoreError;
+use crate::answered::Tx;
 
 /// How many come back in one transaction: some ten milliseconds under the endpoint's lock.
 const AT_ONCE: i64 = 500;
@@ -99,7 +99,7 @@ macro_rules! put_back {
 
 /// Puts one delivery back, however it ended; false when it is not among the finished.
 pub(super) async fn put_back_one(
-    tx: &mut PgConnection,
+    tx: &mut Tx,
     endpoint: EndpointId,
     delivery: DeliveryId,
     now: OffsetDateTime,
@@ -118,7 +118,7 @@ pub(super) async fn put_back_one(
 
 /// Puts back some of what was given up or skipped, the longest over first.
 pub(super) async fn put_back_many(
-    tx: &mut PgConnection,
+    tx: &mut Tx,
     endpoint: EndpointId,
     which: &Redeliverable,
     now: OffsetDateTime,

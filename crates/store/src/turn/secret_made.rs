@@ -18,7 +18,7 @@ impl Store {
     pub async fn secret_made(&self, endpoint: EndpointId) -> Result<Option<Uuid>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let Some(locked) = lock(&mut tx, endpoint).await? else { return Ok(None) };
-        let now = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut *tx).await?;
+        let now = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut tx).await?;
         let command = Command::SecretMade;
         let decision = decide(&locked.state, &locked.policy, &command, now, Jitter::NONE);
         append(&mut tx, &locked, &decision, None).await?;

@@ -7,7 +7,6 @@ use sqlx::Row;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
-use crate::answered::in_time;
 use crate::{Store, StoreError};
 
 /// An endpoint with due work at which nobody looked for a while.
@@ -36,7 +35,7 @@ impl Store {
     ) -> Result<Option<Vec<LeftAlone>>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let lock = sqlx::query("select pg_try_advisory_xact_lock($1)").bind(SWEEPER_LOCK);
-        let mine: bool = in_time(lock.fetch_one(&mut *tx)).await?.try_get(0)?;
+        let mine: bool = lock.fetch_one(&mut tx).await?.try_get(0)?;
         if !mine {
             tx.rollback().await?;
             return Ok(None);
@@ -45,7 +44,7 @@ impl Store {
         let found = sqlx::query("select endpoint_id, fence from endpoints_left_alone($1, $2)")
             .bind(PgInterval { months: 0, days: 0, microseconds: micros })
             .bind(i32::from(limit));
-        let rows = in_time(found.fetch_all(&mut *tx)).await?;
+        let rows = found.fetch_all(&mut tx).await?;
         tx.commit().await?;
         rows.iter()
             .map(|row| {
