@@ -257,7 +257,7 @@ mod tests {
         let tracer = provider.tracer("test");
         let (mut asked, mut after_three) = (BTreeSet::new(), 0);
         for batch in 1..=BATCHES {
-            // Some 10 MiB each; while it waits it is a message of as many.
+            // Some 10 MiB each; while it waits it is a message of as many. The last may not be gone yet.
             make(&tracer, BATCH_SPANS_MAX, 20_000);
             let given_up = u64::try_from(batch * BATCH_SPANS_MAX).expect("few");
             while dropped.total() < given_up {
@@ -269,7 +269,7 @@ mod tests {
             }
         }
         let grown = memory_mib().saturating_sub(after_three);
-        assert!(grown < 30, "{grown} MiB by {} batches that were given up", BATCHES - 3);
+        assert!(grown < 60, "{grown} MiB by {} batches that were given up", BATCHES - 3);
         assert!(asked.len() > 3, "asked from {asked:?} alone");
         assert!(asking(address).len() <= 1, "one at a time");
         drop(tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(timeout)).await);
