@@ -1,6 +1,10 @@
 //! `posthorn register`: the worker, Kafka and the one subscription, made known to Restate, and who
 //! announces behind it to the database.
 //!
+//! A subscription can stand and not be read: after a Kafka that was frozen for some seconds Restate's
+//! consumer may stand still for good, with nothing to be seen at Restate. Its group then has nobody in
+//! it, and the subscription is made anew.
+//!
 //! Whoever is noted as announcing stays so: another one takes over by a switch alone. Registrations
 //! and switches are made one at a time; what must never happen is that one of them goes by what it
 //! read before another one changed it.
@@ -11,6 +15,7 @@ use std::time::{Duration, Instant};
 use actors::{Beside, RegisterConfig, Registered, Topic};
 use anyhow::{Context, bail};
 use clap::Args;
+use observability::shutdown_signal;
 use relay::topics;
 use store::{Alone, CdcProducer, Chore, Store};
 
@@ -20,7 +25,12 @@ use crate::say::say;
 const CONNECTIONS: u32 = 2;
 /// A registration takes seconds; a switch may take longer, and is then named.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(10);
+/// How long Restate's consumer may take to join its group, while Kafka answers. It is a fraction of a
+/// second; 6 s when the one before was not seen off, 10 s after a crash of Kafka.
+pub(crate) const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(250);
+/// Between two looks at the group.
+const JOIN_POLL: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub(crate) struct RegisterArgs {
@@ -31,13 +41,93 @@ pub(crate) struct RegisterArgs {
     /// cannot merge. None: of whoever is noted as announcing, else our relay.
     #[arg(long, env = "POSTHORN_WAKE_TOPIC")]
     topic: Option<String>,
+    /// Stay, and see to it every so many seconds that what was registered once is so still: for an
+    /// installation in which nobody types it when Kafka or Restate has lost something.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(5..=3_600),
+        conflicts_with = "topic"
+    )]
+    every: Option<u64>,
     #[command(flatten)]
     config: RegisterConfig,
 }
 
 pub(crate) async fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
     let store = Store::new(&args.database_url, "posthorn-register", CONNECTIONS)?;
-    let Some(_alone) = alone(&store).await? else { bail!(OTHERS_RUN) };
+    match args.every.map(Duration::from_secs) {
+        Some(every) => keep(args, &store, every).await?,
+        None => say!("{}", once(args, &store).await?.line()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Registers what is noted again and again, until it is told to stop; says what it had to make.
+async fn keep(args: &RegisterArgs, store: &Store, every: Duration) -> anyhow::Result<()> {
+    let stop = shutdown_signal().context("cannot listen to signals")?;
+    let mut said = String::new();
+    loop {
+        let line = match kept(args, store).await {
+            Ok(line) => line,
+            Err(error) => format!("not now: {error:#}; trying again every {} s", every.as_secs()),
+        };
+        if line != said {
+            say!("{line}");
+            said = line;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+async fn kept(args: &RegisterArgs, store: &Store) -> anyhow::Result<String> {
+    // Which topic is a decision, and the first registration makes it.
+    if store.noted_cdc_producer().await?.is_none() {
+        bail!("nothing was registered yet: `posthorn register` does so, and notes who announces");
+    }
+    let found = once(args, store).await?;
+    Ok(match found.registered.made.as_slice() {
+        // The same each time.
+        [] if found.reads.is_so => {
+            format!("{}; Restate reads {}", summary(&found.registered), found.topic)
+        }
+        _ => found.line(),
+    })
+}
+
+/// What is registered, and whether Restate reads it.
+struct Found {
+    topic: String,
+    registered: Registered,
+    reads: Reads,
+}
+
+impl Found {
+    fn line(&self) -> String {
+        format!("{}; {}", summary(&self.registered), self.reads.line(&self.topic))
+    }
+}
+
+async fn once(args: &RegisterArgs, store: &Store) -> anyhow::Result<Found> {
+    let (topic, mut registered) = make(args, store).await?;
+    let kafka = &args.config.kafka;
+    let mut reads = Reads::within(JOIN_PATIENCE, kafka, &registered.group).await;
+    if !reads.is_so
+        && registered.made.is_empty()
+        && let Some(made) = anew(&args.config, store, &topic).await?
+    {
+        registered.made.push(made);
+        reads = Reads::within(JOIN_PATIENCE, kafka, &registered.group).await;
+    }
+    Ok(Found { topic, registered, reads })
+}
+
+/// Registers, and notes who announces; the topic that Restate is to read.
+async fn make(args: &RegisterArgs, store: &Store) -> anyhow::Result<(String, Registered)> {
+    let Some(_alone) = alone(store).await? else { bail!(OTHERS_RUN) };
     let noted = store.noted_cdc_producer().await?;
     let wanted = args.topic.as_deref();
     let topic = wanted.unwrap_or_else(|| topic_of(noted.unwrap_or(CdcProducer::Relay)));
@@ -54,8 +144,55 @@ pub(crate) async fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
             format!("noting that {} announces; type this again", producer.name())
         })?;
     }
-    say!("{}", summary(&registered));
-    Ok(ExitCode::SUCCESS)
+    Ok((topic.to_owned(), registered))
+}
+
+/// Whether Restate's consumer has its place in its group.
+pub(crate) struct Reads {
+    pub(crate) is_so: bool,
+    waited: Duration,
+}
+
+impl Reads {
+    /// As soon as it is so, and after `patience` at the latest.
+    pub(crate) async fn within(patience: Duration, kafka: &str, group: &str) -> Self {
+        let begun = Instant::now();
+        loop {
+            let is_so = topics::group_is_stable(kafka, group).await.unwrap_or(false);
+            if is_so || begun.elapsed() > patience {
+                return Self { is_so, waited: begun.elapsed() };
+            }
+            tokio::time::sleep(JOIN_POLL).await;
+        }
+    }
+
+    pub(crate) fn line(&self, topic: &str) -> String {
+        let waited = self.waited.as_secs_f64();
+        match self.is_so {
+            true => format!("Restate reads {topic} after {waited:.1} s"),
+            false => format!(
+                "Restate does not read {topic} yet after {waited:.0} s: first deliveries may be late"
+            ),
+        }
+    }
+}
+
+/// Makes the subscription to `topic` anew, and says so. Its group stays: it goes on where it was.
+/// None: others are at it, or another topic is read since.
+pub(crate) async fn anew(
+    config: &RegisterConfig,
+    store: &Store,
+    topic: &str,
+) -> anyhow::Result<Option<String>> {
+    let Some(_alone) = alone(store).await? else { return Ok(None) };
+    if store.noted_cdc_producer().await?.is_some_and(|noted| topic_of(noted) != topic) {
+        return Ok(None);
+    }
+    // A Kafka that is away takes nothing away.
+    let id = relay::topic_id(&config.kafka, topic).await?;
+    actors::unsubscribe(&config.restate_admin_url, topic).await?;
+    actors::subscribe_beside(config, &Topic { name: topic.to_owned(), id }).await?;
+    Ok(Some(format!("the subscription of {topic} anew, since nobody read it")))
 }
 
 /// An error unless Restate reads `topic`: a note that is wrong is set right, and nothing else.

@@ -61,6 +61,7 @@ mod traces_table;
 mod turn;
 mod turn_beside;
 mod turn_lost;
+mod unread;
 mod up;
 mod why;
 mod why_odd;

@@ -1,31 +1,31 @@
 //! The registration with Restate, made when the stack starts and kept for as long as it runs.
 //!
-//! Three things make it void while `up` runs: topics that are other ones than before (deleted, or a
-//! Kafka whose data is gone), a Kafka that was down meanwhile, a Restate whose data is gone. Each is
-//! noticed here, said in a line, and registered anew, which changes nothing where nothing changed.
+//! Four things make it void while `up` runs: topics that are other ones than before (deleted, or a
+//! Kafka whose data is gone), a Kafka that was down meanwhile, a Restate whose data is gone, and a
+//! consumer of Restate's that stands still. Each is noticed here, said in a line, and registered anew,
+//! which changes nothing where nothing changed.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use actors::{RegisterConfig, Registered};
+use actors::{RegisterConfig, Registered, Topic};
 use anyhow::{Context, bail};
 use stack::{Board, Progress};
 use store::{CdcProducer, Store};
 
 use super::plan::Plan;
-use crate::register::{self, topic_of};
+use crate::register::{self, JOIN_PATIENCE, Reads, topic_of};
 
 /// How long the relay may take to make the topics and the worker to listen, and Restate then to
 /// reach it.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a switch of producers that runs beside may take: each of its few steps has its own limit.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(600);
-/// How long the consumer may take to join its group. It is a fraction of a second; 6 s when the one
-/// before was not seen off.
-const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(100);
 /// Between two looks at what is registered: a small question to Kafka.
 const ROUND: Duration = Duration::from_secs(2);
+/// Rounds between two looks whether somebody reads: that is a client of its own each time.
+const ROUNDS_PER_LOOK: u32 = 3;
 
 /// One small question at a time, and the right to register.
 const CONNECTIONS: u32 = 2;
@@ -89,25 +89,31 @@ impl Registration {
 
     /// Waits until Restate's consumer has its place, and says how it went.
     async fn joined(&self, topic: &str, registered: &Registered) {
-        let made = register::summary(registered);
         self.progress.wait("consumer");
-        let begun = Instant::now();
-        let mut stable = false;
-        while !stable && begun.elapsed() < JOIN_PATIENCE {
-            let group = relay::topics::group_is_stable(&self.config.kafka, &registered.group).await;
-            stable = group.unwrap_or(false);
-            if !stable {
-                tokio::time::sleep(POLL).await;
-            }
+        let reads = Reads::within(JOIN_PATIENCE, &self.config.kafka, &registered.group).await;
+        self.progress.done("consumer");
+        let made = register::summary(registered);
+        self.progress.line("register", &format!("{made}; {}", reads.line(topic)));
+    }
+
+    /// Makes the subscription anew when nobody has read it for long while Kafka answers.
+    async fn heal(&self, basis: &Basis, unread_since: &mut Option<Instant>) -> anyhow::Result<()> {
+        let id = basis.topic_id.parse()?;
+        let group = Topic { name: basis.topic.to_owned(), id }.group();
+        // A Kafka that is away is not one that nobody reads.
+        if relay::topics::group_is_stable(&self.config.kafka, &group).await.unwrap_or(true) {
+            *unread_since = None;
+            return Ok(());
         }
-        let waited = self.progress.done("consumer").as_secs_f64();
-        let reads = match stable {
-            true => format!("Restate reads {topic} after {waited:.1} s"),
-            false => format!(
-                "Restate does not read {topic} yet after {waited:.0} s: first deliveries may be late"
-            ),
-        };
-        self.progress.line("register", &format!("{made}; {reads}"));
+        if unread_since.get_or_insert_with(Instant::now).elapsed() < JOIN_PATIENCE {
+            return Ok(());
+        }
+        let made = register::anew(&self.config, &self.store, basis.topic).await?;
+        let Some(made) = made else { return Ok(()) };
+        *unread_since = None;
+        let reads = Reads::within(JOIN_PATIENCE, &self.config.kafka, &group).await;
+        self.progress.line("register", &format!("{made}; {}", reads.line(basis.topic)));
+        Ok(())
     }
 
     /// Keeps it true, without end.
@@ -116,13 +122,23 @@ impl Registration {
         // be seen as one, and not be registered against.
         let mut known = self.basis().await.ok();
         let mut said = String::new();
+        let mut unread_since = None;
+        let mut rounds = 0_u32;
         loop {
             tokio::time::sleep(ROUND).await;
+            rounds = rounds.wrapping_add(1);
             // A part is away, or the relay is about to make its topics.
-            let Ok(basis) = self.basis().await else { continue };
+            let Ok(basis) = self.basis().await else {
+                unread_since = None;
+                continue;
+            };
             let is_switch = known.as_ref().is_some_and(|known| known.topic != basis.topic);
             // Whoever switches producers sees to the subscriptions.
             if known.as_ref() == Some(&basis) || is_switch {
+                if !is_switch && rounds.is_multiple_of(ROUNDS_PER_LOOK) {
+                    // What cannot be done now is done in a later round.
+                    let _ = self.heal(&basis, &mut unread_since).await;
+                }
                 known = Some(basis);
                 continue;
             }
