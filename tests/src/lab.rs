@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -75,18 +75,31 @@ impl Lab {
         options: &[&str],
     ) -> anyhow::Result<Self> {
         let child = spawn(dir, variables, options)?;
-        let lab = Self { dir: dir.to_owned(), _temporary: None, child };
-        let pid = lab.child.id();
-        until("the stack is ready", START_LIMIT, async || {
-            let status = lab.status()?;
-            // `posthorn exec` becomes `posthorn up`, so the pid is the same.
-            ensure!(status.pid == pid, "status.json is an older stack's");
-            ensure!(status.ready, "not ready");
-            Ok(())
-        })
-        .await
-        .with_context(|| format!("its output ends with:\n{}", lab.output_tail()))?;
+        let mut lab = Self { dir: dir.to_owned(), _temporary: None, child };
+        lab.is_ready_in_time()
+            .await
+            .with_context(|| format!("its output ends with:\n{}", lab.output_tail()))?;
         Ok(lab)
+    }
+
+    /// Waits until it is ready, and no longer than it runs.
+    async fn is_ready_in_time(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        while let Err(why) = self.is_ready() {
+            let ended = self.child.try_wait()?;
+            ensure!(ended.is_none(), "`up` has ended, {ended:?}, before it was ready: {why:#}");
+            ensure!(Instant::now() < deadline, "not ready after {START_LIMIT:?}: {why:#}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    fn is_ready(&self) -> anyhow::Result<()> {
+        let status = self.status()?;
+        // `posthorn exec` becomes `posthorn up`, so the pid is the same.
+        ensure!(status.pid == self.child.id(), "status.json is an older stack's");
+        ensure!(status.ready, "not ready");
+        Ok(())
     }
 
     /// The state directory.
@@ -166,9 +179,9 @@ impl Lab {
     /// When it does not end in time.
     pub async fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
         kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?;
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while self.child.try_wait()?.is_none() {
-            ensure!(std::time::Instant::now() < deadline, "still running after 20 s");
+            ensure!(Instant::now() < deadline, "still running after 20 s");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
@@ -223,7 +236,8 @@ impl Lab {
         Ok(std::fs::read_to_string(output_file(&self.dir))?)
     }
 
-    fn output_tail(&self) -> String {
+    /// The last lines of it; empty when it cannot be read.
+    pub fn output_tail(&self) -> String {
         let text = std::fs::read_to_string(output_file(&self.dir)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
