@@ -9,12 +9,13 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::log_lines::lines;
-use crate::traces::{of_caller, pay};
+use crate::traces::{of_caller, pay, rest};
 use crate::{crash, merchant, shared_lab};
 
 /// A step that is stuck is tried again after some seconds, by a timer.
 const SOON: Duration = Duration::from_secs(90);
-const LATE: Duration = Duration::from_secs(1);
+/// Long enough for what is done to its turn meanwhile, and shorter than an attempt may take.
+const LATE: Duration = Duration::from_secs(5);
 
 /// A merchant that answers late, and one payment for it, whose request is under way.
 struct UnderWay<'a> {
@@ -68,7 +69,7 @@ impl<'a> UnderWay<'a> {
             })
             .await?;
         let (lost, again) = first_two(&trace)?;
-        lost.adds_up(&trace.below(lost), Duration::from_millis(250))?;
+        lost.adds_up(&trace.below(lost), rest()?)?;
         for span in [lost, trace.one_below(lost, "settle")?] {
             ensure!(span.tag("error.type") == kind, "{span:?}");
             ensure!(span.tag("otel.status_code") == "ERROR", "{span:?}");
@@ -128,7 +129,7 @@ async fn an_outcome_of_a_turn_that_was_lost_is_an_error_of_its_turn() -> anyhow:
 async fn a_turn_that_is_taken_away_while_its_request_is_under_way_is_an_error() -> anyhow::Result<()>
 {
     let lab = crash::lab().await?;
-    let under_way = UnderWay::at(&lab, "lost-taken", Duration::from_secs(5)).await?;
+    let under_way = UnderWay::at(&lab, "lost-taken", LATE).await?;
     lab.kill("restate").await?;
     under_way.is_said("an attempt was not settled", "cut_short").await
 }

@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use crate::{merchant, shared_lab};
 
-const SOON: Duration = Duration::from_secs(45);
-/// How long merchants take to answer the first payment, and the two others.
-const FIRST: Duration = Duration::from_secs(2);
-const OTHERS: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(90);
+/// How long merchants take to answer the first payment, and the two others: the first leaves time for
+/// what is done to the turn meanwhile, and both are less than an attempt may take.
+const FIRST: Duration = Duration::from_secs(8);
+const OTHERS: Duration = Duration::from_secs(11);
 
 struct Shop {
     api: Api,
