@@ -1,7 +1,7 @@
 //! `posthorn why` on the real path: for each thing that can be the matter with a delivery, the
 //! answer's word, its sentence and when it goes on. By the command and by `GET /v1/why/{id}`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use domain::endpoint::Asked;
@@ -99,15 +99,38 @@ async fn what_was_redelivered_says_how_long_it_took_this_time_and_in_all() -> an
     let (merchant, endpoint, receiver) = endpoint(lab, "why-again", 200).await?;
     receiver.script([Answer::Late(Duration::from_millis(1_200))]);
     let payment = lab.api()?.payment(&merchant, 1).await?;
-    let first = told(lab, &payment, "delivered", "1 s after it was written").await?;
+    let first = told(lab, &payment, "delivered", "by 1 attempt").await?;
+    let sentence = first["sentences"][0].as_str().unwrap_or_default();
+    let took = span(sentence, " after it was written")?;
+    ensure!(took >= Duration::from_secs(1), "it took more than a second: {first}");
     let path = format!("/v1/endpoints/{endpoint}/redeliver");
+    let put_back = Instant::now();
     lab.api()?.post(&path, &json!({ "delivery_id": first["id"] })).await?;
     let again = told(lab, &payment, "delivered", "by 2 attempts").await?;
+    let since = put_back.elapsed();
     let sentence = again["sentences"][0].as_str().unwrap_or_default();
-    let (_, in_all) = sentence.split_once("ms after it was put back in line, ").context("no ms")?;
-    let (in_all, _) = in_all.split_once(" after it was written").context("not in all")?;
-    ensure!(!in_all.contains("ms"), "it took more than a second in all: {again}");
+    let this_time = span(sentence, " after it was put back in line, ")?;
+    let in_all = span(sentence, " after it was written")?;
+    ensure!(this_time <= since, "it was put back {since:?} ago: {again}");
+    ensure!(in_all >= took && in_all >= this_time, "it took {took:?} the first time: {again}");
     Ok(())
+}
+
+/// The span of time that stands in `sentence` before `what`: some ms, some s, some min, whole ones.
+fn span(sentence: &str, what: &str) -> anyhow::Result<Duration> {
+    let (before, _) = sentence.split_once(what).with_context(|| sentence.to_owned())?;
+    // Behind the comma that ends what was told before it.
+    let told = before.rsplit(", ").next().unwrap_or_default();
+    let words: Vec<&str> = told.split(' ').collect();
+    words
+        .chunks(2)
+        .map(|pair| match pair {
+            [n, "ms"] => Ok(Duration::from_millis(n.parse()?)),
+            [n, "s"] => Ok(Duration::from_secs(n.parse()?)),
+            [n, "min"] => Ok(Duration::from_secs(n.parse::<u64>()? * 60)),
+            _ => anyhow::bail!("no span of time: {told:?} in {sentence:?}"),
+        })
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
