@@ -16,6 +16,24 @@ use uuid::Uuid;
 use crate::{merchant, shared_lab};
 
 const SOON: Duration = Duration::from_secs(30);
+/// Longer than any machine takes to look at what it is for.
+const OVERLAP_S: i32 = 3_600;
+
+/// Makes the overlap of `endpoint` be over, as if it had begun its whole length ago: what ends after
+/// another time still signs.
+async fn overlap_is_over(endpoint: &str) -> anyhow::Result<()> {
+    let mut db = PgConnection::connect(&shared_lab().await?.database_url()?).await?;
+    let ended = sqlx::query(
+        "update endpoint_secrets set expires_at = expires_at - make_interval(secs => $2)
+         where endpoint_id = $1 and expires_at > now()",
+    )
+    .bind(endpoint.trim_start_matches("ep_").parse::<Uuid>()?)
+    .bind(f64::from(OVERLAP_S))
+    .execute(&mut db)
+    .await?;
+    ensure!(ended.rows_affected() == 1, "{} secrets end", ended.rows_affected());
+    Ok(())
+}
 
 fn is_signed_by(webhook: &Request, secret: &str) -> anyhow::Result<bool> {
     Ok(Webhook::new(secret)?.verify(&webhook.body, &webhook.headers).is_ok())
@@ -50,11 +68,12 @@ async fn a_new_secret_signs_at_once_and_the_old_one_until_its_time_is_over() -> 
     ensure!(is_signed_by(&webhook, old)?);
 
     let rotate = format!("{path}/rotate-secret");
-    let rotated = api.post(&rotate, &json!({ "overlap_s": 3 })).await?;
+    let rotated = api.post(&rotate, &json!({ "overlap_s": OVERLAP_S })).await?;
     let new = text(&rotated, "secret")?;
     ensure!(new != old && new.starts_with("whsec_"));
     let webhook = next_webhook(&api, &receiver, &merchant).await?;
     ensure!(is_signed_by(&webhook, old)? && is_signed_by(&webhook, new)?, "both sign");
+    overlap_is_over(text(&made, "id")?).await?;
     until("the old secret has ended", SOON, async || {
         let webhook = next_webhook(&api, &receiver, &merchant).await?;
         ensure!(is_signed_by(&webhook, new)?, "the new one signs");
@@ -117,20 +136,21 @@ async fn rotations_at_once_all_count_and_none_takes_the_place_of_another() -> an
     Ok(())
 }
 
-/// Webhooks of an endpoint that went from `v1` to `v1a`, whose first secret had three seconds left,
-/// and then to `scheme`: as soon as it did, and when the first secret had ended. With its secrets.
+/// Webhooks of an endpoint that went from `v1` to `v1a`, whose first secret had an hour left, and then
+/// to `scheme`: as soon as it did, and when the first secret had ended. With its secrets.
 async fn back_in_the_overlap(scheme: &str) -> anyhow::Result<([Request; 2], [String; 2], String)> {
     let (api, receiver) = (shared_lab().await?.api()?, Receiver::start().await?);
     let merchant = merchant("overlap");
     let made = endpoint_with(&api, &merchant, receiver.url(), json!({})).await?;
     let (path, old) = (format!("/v1/endpoints/{}", text(&made, "id")?), text(&made, "secret")?);
-    let rotate = json!({ "signature_scheme": "v1a", "overlap_s": 3 });
+    let rotate = json!({ "signature_scheme": "v1a", "overlap_s": OVERLAP_S });
     let key = api.post(&format!("{path}/rotate-secret"), &rotate).await?;
     let change = json!({ "signature_scheme": scheme });
     let (status, changed) = api.send("PATCH", &path, &[], change.to_string()).await?;
     ensure!(status == 200 && changed["signature_scheme"] == scheme, "{status} {changed}");
     let new = text(&changed, "secret")?;
     let in_time = next_webhook(&api, &receiver, &merchant).await?;
+    overlap_is_over(text(&made, "id")?).await?;
     let after = until("the first secret has ended", SOON, async || {
         let webhook = next_webhook(&api, &receiver, &merchant).await?;
         ensure!(!is_signed_by(&webhook, old)?, "it still signs");
