@@ -67,6 +67,15 @@ fn wipe(dir: &Path) -> anyhow::Result<()> {
     std::fs::remove_dir_all(&data).with_context(|| format!("{} is not there", data.display()))
 }
 
+/// A process that was killed still writes for a moment; then it is gone, or waits for its parent.
+fn has_ended(pid: u32) -> anyhow::Result<()> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // After the name, which may have anything in it.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    ensure!(matches!(state, None | Some('Z' | 'X')), "{pid} is {state:?}");
+    Ok(())
+}
+
 /// Kills Restate and takes its data away, while `up` cannot start it again yet.
 pub(crate) async fn wipe_while_it_runs(lab: &Lab) -> anyhow::Result<()> {
     let status = lab.status()?;
@@ -74,9 +83,12 @@ pub(crate) async fn wipe_while_it_runs(lab: &Lab) -> anyhow::Result<()> {
     let service = status.services.iter().find(|service| service.name == "restate");
     let pid = service.and_then(|service| service.pid).context("Restate does not run")?;
     kill(up, Signal::SIGSTOP)?;
-    let wiped = kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL)
-        .map_err(anyhow::Error::from)
-        .and_then(|()| wipe(lab.dir()));
+    let wiped = async {
+        kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL)?;
+        until("Restate writes no more", SOON, async || has_ended(pid)).await?;
+        wipe(lab.dir())
+    }
+    .await;
     kill(up, Signal::SIGCONT)?;
     wiped?;
     until("Restate is back, with nothing in it", SOON, async || {
