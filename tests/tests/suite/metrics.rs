@@ -174,8 +174,12 @@ async fn every_panel_shows_data_and_every_alert_can_be_evaluated_by_a_real_prome
         .await?;
     }
     // Every role's, the traces' and the simulator's among them.
-    let up = prometheus.query("count(up == 1)").await?;
-    ensure!(up == [6.0], "{up:?} roles are scraped");
+    until("every role is scraped", LOOKED_UP, async || {
+        let up = prometheus.query("count(up == 1)").await?;
+        ensure!(up == [6.0], "{up:?} roles are scraped");
+        Ok(())
+    })
+    .await?;
     let names = prometheus.get("label/endpoint/values").await?;
     ensure!(names.as_array().is_some_and(|names| names.contains(&busy.endpoint.clone().into())));
     // Each group has its own time, and begins somewhere within it.
