@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use posthorn_tests::{Answer, Api, Receiver, invocations_of, until};
 use serde_json::Value;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
 use crate::{merchant, shared_lab};
 
@@ -17,7 +19,14 @@ async fn an_endpoint_that_waits_has_one_timer_however_many_payments_come() -> an
     let restate = Api::new(&format!("http://127.0.0.1:{}", lab.ports()?.restate_admin))?;
     let merchant = merchant("waits");
     let endpoint = api.merchant(&merchant, receiver.url()).await?;
-    // 503 waits a minute at least.
+    // A 503 waits for an hour at least: longer than a hundred payments take.
+    let mut db = PgConnection::connect(&lab.database_url()?).await?;
+    sqlx::query(
+        "update endpoints set policy = '{\"throttled_wait_min_ms\": 3600000}' where id = $1",
+    )
+    .bind(Uuid::parse_str(endpoint.trim_start_matches("ep_"))?)
+    .execute(&mut db)
+    .await?;
     receiver.script([Answer::Status(503); 100]);
     for amount in 1..=100 {
         api.payment(&merchant, amount).await?;
