@@ -92,13 +92,19 @@ async fn waiting_for_the_merchant_stuck_on_our_fault_and_paused_are_told_apart_b
 
     let seen_paused = seen(lab, &paused, "paused", "0/0 invocations").await?;
     ensure!(seen_paused.row.contains("\"trouble\":null"), "{}", seen_paused.row);
-    let listed =
-        lab.restate(&["invocations", "list", "--service", "Endpoint", "--limit", "1000"])?;
-    ensure!(listed.contains(&waiting) && !listed.contains(&paused), "{listed}");
+    // Of each alone: a list of everybody's has an end.
+    let list = |key: &str, more: &[&str]| {
+        let arguments = ["invocations", "list", "--service", "Endpoint", "--key", key];
+        lab.restate(&[&arguments, more].concat())
+    };
+    let (of_waiting, of_paused) = (list(&waiting, &[])?, list(&paused, &[])?);
+    ensure!(of_waiting.contains(&format!("Endpoint/{waiting}/wake")), "{of_waiting}");
+    ensure!(!of_paused.contains(&format!("Endpoint/{paused}/")), "{of_paused}");
     // And none of it is Restate's own pause.
-    let by_restate = lab.restate(&["invocations", "list", "--status", "paused"])?;
-    let held = [&waiting, &stuck, &paused].into_iter().find(|id| by_restate.contains(*id));
-    ensure!(held.is_none(), "{by_restate}");
+    for id in [&waiting, &stuck, &paused] {
+        let held = list(id, &["--status", "paused"])?;
+        ensure!(!held.contains(&format!("Endpoint/{id}/")), "{held}");
+    }
     let status = api.get(&format!("/v1/endpoints/{paused}/status")).await?;
     ensure!(status["waiting"] == 2, "{status}");
     status["status"].as_str().filter(|status| *status == "paused").context("paused")?;
