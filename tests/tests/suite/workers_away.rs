@@ -1,7 +1,7 @@
 //! No worker for a while, and payments all the time: what waits in Restate for the workers is a
 //! handful for each endpoint, so that nobody waits behind a pile when they are back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +14,10 @@ use crate::merchant;
 use crate::replayed::signal;
 
 const SOON: Duration = Duration::from_secs(30);
+/// So long at least Restate goes on with a wake that no worker takes; then the sweeper makes up for it.
+const TRIED_FOR: Duration = Duration::from_secs(25);
+/// A minute after that, its round, and a machine that is busy.
+const SWEPT: Duration = Duration::from_secs(100);
 const ENDPOINTS: usize = 20;
 const ROUNDS: i32 = 60;
 /// A record's way into Restate, and longer than the window in which wakes are merged.
@@ -87,21 +91,23 @@ async fn while_the_workers_are_away_an_endpoint_is_announced_a_handful_of_times(
     let up = Pid::from_raw(i32::try_from(lab.status()?.pid)?);
     kill(up, Signal::SIGSTOP)?;
     signal(&lab, "worker", Signal::SIGKILL)?;
+    let gone = Instant::now();
     let paid = pay(&lab, &merchants).await;
     let restate = Api::new(&format!("http://127.0.0.1:{}", lab.ports()?.restate_admin))?;
     let most = most_invocations(&restate).await;
     kill(up, Signal::SIGCONT)?;
+    let limit = if gone.elapsed() < TRIED_FOR { SOON } else { SWEPT };
     paid?;
     let most = most?;
     ensure!(most > 0, "nobody was announced to Restate");
     ensure!(most <= INVOCATIONS_MAX, "{most} invocations of {ROUNDS} payments at one endpoint");
 
     // The one whose time came meanwhile, and one that was not concerned, wait behind nobody.
-    failing.wait_for(1, SOON).await.context("the retry")?;
+    failing.wait_for(1, limit).await.context("the retry")?;
     api.payment(&beside_name, 1).await?;
     beside.wait_for(1, SOON).await.context("the one beside")?;
     for (receiver, name) in receivers.iter().zip(&merchants) {
-        receiver.wait_for(usize::try_from(ROUNDS)?, SOON).await.with_context(|| name.clone())?;
+        receiver.wait_for(usize::try_from(ROUNDS)?, limit).await.with_context(|| name.clone())?;
         let accepted = receiver.accepted();
         let amounts: Vec<_> =
             accepted.iter().filter_map(|it| it.json()["data"]["amount"].as_i64()).collect();
