@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
-use posthorn_tests::{Api, Lab, Receiver};
+use posthorn_tests::{Api, Lab, Receiver, until};
 use rdkafka::ClientConfig;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -47,6 +47,17 @@ impl Shop {
 
     async fn all_came(&self) -> anyhow::Result<()> {
         self.receiver.wait_for(self.paid, SOON).await.map(drop)
+    }
+
+    /// The deliveries, when all are settled: that comes after a merchant's answer.
+    async fn finished(&self) -> anyhow::Result<Vec<String>> {
+        until("all are settled", SOON, async || {
+            let all = sqlx::query_scalar("select id::text from finished_deliveries");
+            let all: Vec<String> = all.fetch_all(&mut self.db().await?).await?;
+            ensure!(all.len() == self.paid, "{} of {}", all.len(), self.paid);
+            Ok(all)
+        })
+        .await
     }
 
     fn kafka(&self) -> anyhow::Result<String> {
@@ -150,9 +161,7 @@ async fn to_sequin(shop: &mut Shop) -> anyhow::Result<()> {
     shop.all_came().await.with_context(|| said.clone())?;
 
     let (_, announced) = shop.announced(&[]).await?;
-    let deliveries: Vec<String> =
-        sqlx::query_scalar("select id::text from finished_deliveries").fetch_all(&mut db).await?;
-    ensure!(deliveries.len() == shop.paid, "{} of {}", deliveries.len(), shop.paid);
+    let deliveries = shop.finished().await?;
     let missing: Vec<_> = deliveries.iter().filter(|id| !announced.contains(*id)).collect();
     ensure!(missing == [&unannounced], "not on {EVENTS}: {missing:?}, {unannounced}\n{said}");
     ensure!(shop.parked().await? == 0, "Restate read {EVENTS} from its beginning\n{said}");
@@ -170,9 +179,7 @@ async fn back_at_once(shop: &mut Shop) -> anyhow::Result<()> {
 }
 
 async fn to_the_relay(shop: &mut Shop) -> anyhow::Result<()> {
-    let mut db = shop.db().await?;
-    let old: Vec<String> =
-        sqlx::query_scalar("select id::text from finished_deliveries").fetch_all(&mut db).await?;
+    let old = shop.finished().await?;
     let (ends, _) = shop.announced(&[]).await?;
     let begun = Instant::now();
     let switch = shop.installation.command(&["relay"])?.stdout(Stdio::piped()).spawn()?;

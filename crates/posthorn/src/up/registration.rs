@@ -100,8 +100,10 @@ impl Registration {
     async fn heal(&self, basis: &Basis, unread_since: &mut Option<Instant>) -> anyhow::Result<()> {
         let id = basis.topic_id.parse()?;
         let group = Topic { name: basis.topic.to_owned(), id }.group();
-        // A Kafka that is away is not one that nobody reads.
-        if relay::topics::group_is_stable(&self.config.kafka, &group).await.unwrap_or(true) {
+        // Kafka or Restate may be away: then somebody will read when both are back.
+        let is_read = relay::topics::group_is_stable(&self.config.kafka, &group).await;
+        let answers = actors::subscribed_topics(&self.config.restate_admin_url).await;
+        if is_read.unwrap_or(true) || answers.is_err() {
             *unread_since = None;
             return Ok(());
         }
