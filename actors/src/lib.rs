@@ -46,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 pub use cdc::{subscribe_beside, subscribed_topics, unsubscribe, wake_left_alone};
 pub use config::{Config, RegisterConfig};
 pub use descriptors::DescriptorsError;
-pub use register::{Beside, RegisterError, Registered, Topic, register};
+pub use register::{Beside, RegisterError, Registered, Topic, keep_subscribed, register};
 pub use restate::RestateError;
 
 use crate::worker::{WakeTopic, Worker};

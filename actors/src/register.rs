@@ -49,6 +49,8 @@ pub struct Registered {
     pub subscription: String,
     /// The consumer group by which it reads.
     pub group: String,
+    /// The subscription was made just now.
+    pub is_subscribed_anew: bool,
     /// Topics that are subscribed beside this one: a switch of producers has begun and not ended.
     pub beside: Vec<String>,
     /// Sentences about what was made; empty when all was there.
@@ -98,9 +100,38 @@ pub async fn register(
     let mut registered = Registered::default();
     deployment(&admin, config, &mut registered).await?;
     retire_old_builds(&admin, config, &mut registered).await?;
-    cluster(&admin, config, &mut registered).await?;
-    subscription(&admin, config, topic, beside, &mut registered).await?;
+    subscribe(&admin, config, topic, beside, &mut registered).await?;
     Ok(registered)
+}
+
+/// The same, but leaves the workers as Restate knows them: which build and which address get new work
+/// is decided by who deploys them. One of which Restate knows none (its data is gone) is registered.
+///
+/// # Errors
+/// As [`register`].
+pub async fn keep_subscribed(
+    config: &RegisterConfig,
+    topic: &Topic,
+    beside: Beside,
+) -> Result<Registered, RegisterError> {
+    let admin = Http::new(&config.restate_admin_url)?;
+    let mut registered = Registered::default();
+    if Serving::of(&admin).await?.is_none() {
+        deployment(&admin, config, &mut registered).await?;
+    }
+    subscribe(&admin, config, topic, beside, &mut registered).await?;
+    Ok(registered)
+}
+
+async fn subscribe(
+    admin: &Http,
+    config: &RegisterConfig,
+    topic: &Topic,
+    beside: Beside,
+    registered: &mut Registered,
+) -> Result<(), RegisterError> {
+    cluster(admin, config, registered).await?;
+    subscription(admin, config, topic, beside, registered).await
 }
 
 /// Where Restate sends new work: the deployment of its newest revision of the service.
@@ -261,6 +292,7 @@ pub(crate) async fn subscription(
     let body = json!({ "source": source, "sink": SINK, "options": options });
     let answer = admin.post("/subscriptions", &body).await?;
     registered.subscription = text(&answer, "id");
+    registered.is_subscribed_anew = true;
     registered.made.push(format!("the subscription of {} to Endpoint/notify", topic.name));
     Ok(())
 }

@@ -16,8 +16,9 @@ use actors::{Beside, RegisterConfig, Registered, Topic};
 use anyhow::{Context, bail};
 use clap::Args;
 use observability::shutdown_signal;
-use relay::topics;
+use relay::topics::{self, Readers};
 use store::{Alone, CdcProducer, Chore, Store};
+use tokio_util::sync::CancellationToken;
 
 use crate::say::say;
 
@@ -25,9 +26,13 @@ use crate::say::say;
 const CONNECTIONS: u32 = 2;
 /// A registration takes seconds; a switch may take longer, and is then named.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(10);
-/// How long Restate's consumer may take to join its group, while Kafka answers. It is a fraction of a
-/// second; 6 s when the one before was not seen off, 10 s after a crash of Kafka.
+/// How long nobody may be in the group of Restate's consumer, while Kafka answers. It joins within a
+/// fraction of a second; 6 s when the one before was not seen off, 10 s after a crash of Kafka.
 pub(crate) const JOIN_PATIENCE: Duration = Duration::from_secs(15);
+/// Longest pause between two rounds where nobody reads whatever is done.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Waiting so long is not worth a word.
+const AT_ONCE: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_millis(250);
 /// Between two looks at the group.
 const JOIN_POLL: Duration = Duration::from_millis(100);
@@ -41,13 +46,13 @@ pub(crate) struct RegisterArgs {
     /// cannot merge. None: of whoever is noted as announcing, else our relay.
     #[arg(long, env = "POSTHORN_WAKE_TOPIC")]
     topic: Option<String>,
-    /// Stay, and see to it every so many seconds that what was registered once is so still: for an
-    /// installation in which nobody types it when Kafka or Restate has lost something.
+    /// Stay, and see to it every so many seconds that Restate reads the topic of whoever is noted as
+    /// announcing: for an installation in which nobody types it when Kafka or Restate has lost
+    /// something. Which worker gets new work it leaves as it is.
     #[arg(
         long,
         value_name = "SECONDS",
-        value_parser = clap::value_parser!(u64).range(5..=3_600),
-        conflicts_with = "topic"
+        value_parser = clap::value_parser!(u64).range(5..=3_600)
     )]
     every: Option<u64>,
     #[command(flatten)]
@@ -56,77 +61,95 @@ pub(crate) struct RegisterArgs {
 
 pub(crate) async fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
     let store = Store::new(&args.database_url, "posthorn-register", CONNECTIONS)?;
-    match args.every.map(Duration::from_secs) {
-        Some(every) => keep(args, &store, every).await?,
-        None => say!("{}", once(args, &store).await?.line()),
+    if let Some(every) = args.every {
+        if args.topic.is_some() {
+            bail!(
+                "--every follows who is noted as announcing: leave --topic (POSTHORN_WAKE_TOPIC) out"
+            );
+        }
+        keep(args, &store, Duration::from_secs(every)).await?;
+        return Ok(ExitCode::SUCCESS);
     }
+    let (topic, registered) = make(args, &store).await?;
+    let never = CancellationToken::new();
+    let (line, is_read) = seen_to(&args.config, &store, topic, registered, &never).await?;
+    if !is_read {
+        bail!("{line}: Restate's log says why; then type this again");
+    }
+    say!("{line}");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Registers what is noted again and again, until it is told to stop; says what it had to make.
+/// Sees to what is noted again and again, until it is told to stop; says what it had to make.
 async fn keep(args: &RegisterArgs, store: &Store, every: Duration) -> anyhow::Result<()> {
     let stop = shutdown_signal().context("cannot listen to signals")?;
     let mut said = String::new();
-    loop {
-        let line = match kept(args, store).await {
-            Ok(line) => line,
-            Err(error) => format!("not now: {error:#}; trying again every {} s", every.as_secs()),
+    // One that is not read though it was made anew is left alone for longer each time.
+    let mut pause = every;
+    while !stop.is_cancelled() {
+        let (line, is_well) = match kept(&args.config, store, &stop).await {
+            Ok(found) => found,
+            Err(error) => (format!("not now: {error:#}"), false),
         };
-        if line != said {
+        pause = if is_well { every } else { (pause * 2).min(every.max(PAUSE_MAX)) };
+        if line != said && !stop.is_cancelled() {
             say!("{line}");
             said = line;
         }
         tokio::select! {
-            () = tokio::time::sleep(every) => {}
-            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
         }
     }
+    Ok(())
 }
 
-async fn kept(args: &RegisterArgs, store: &Store) -> anyhow::Result<String> {
-    // Which topic is a decision, and the first registration makes it.
-    if store.noted_cdc_producer().await?.is_none() {
-        bail!("nothing was registered yet: `posthorn register` does so, and notes who announces");
-    }
-    let found = once(args, store).await?;
-    Ok(match found.registered.made.as_slice() {
-        // The same each time.
-        [] if found.reads.is_so => {
-            format!("{}; Restate reads {}", summary(&found.registered), found.topic)
-        }
-        _ => found.line(),
-    })
+/// One round: what is to be said, and whether somebody reads.
+async fn kept(
+    config: &RegisterConfig,
+    store: &Store,
+    stop: &CancellationToken,
+) -> anyhow::Result<(String, bool)> {
+    let (topic, registered) = {
+        let Some(_alone) = alone(store).await? else {
+            bail!("another registration, or a switch of producers, runs");
+        };
+        // Which topic is a decision, and the first registration makes it.
+        let Some(noted) = store.noted_cdc_producer().await? else {
+            bail!("nobody is noted as announcing: type `posthorn register` once");
+        };
+        let topic = named(config, topic_of(noted)).await?;
+        let registered =
+            actors::keep_subscribed(config, &topic, beside(Some(noted), &topic.name)).await?;
+        (topic_of(noted), registered)
+    };
+    let (line, is_read) = seen_to(config, store, topic, registered, stop).await?;
+    Ok((line, is_read))
 }
 
-/// What is registered, and whether Restate reads it.
-struct Found {
-    topic: String,
-    registered: Registered,
-    reads: Reads,
-}
-
-impl Found {
-    fn line(&self) -> String {
-        format!("{}; {}", summary(&self.registered), self.reads.line(&self.topic))
-    }
-}
-
-async fn once(args: &RegisterArgs, store: &Store) -> anyhow::Result<Found> {
-    let (topic, mut registered) = make(args, store).await?;
-    let kafka = &args.config.kafka;
-    let mut reads = Reads::within(JOIN_PATIENCE, kafka, &registered.group).await;
-    if !reads.is_so
-        && registered.made.is_empty()
-        && let Some(made) = anew(&args.config, store, &topic).await?
+/// Waits until `topic` is read, and makes its subscription anew when nobody comes. What was made and
+/// found, in a line, and whether it is read in the end.
+async fn seen_to(
+    config: &RegisterConfig,
+    store: &Store,
+    topic: &str,
+    mut registered: Registered,
+    stop: &CancellationToken,
+) -> anyhow::Result<(String, bool)> {
+    let mut reads = Reads::awaited(&config.kafka, &registered.group, stop).await;
+    if reads.is == Readers::Nobody
+        && !registered.is_subscribed_anew
+        && let Some(made) = anew(config, store, topic).await?
     {
         registered.made.push(made);
-        reads = Reads::within(JOIN_PATIENCE, kafka, &registered.group).await;
+        reads = Reads::awaited(&config.kafka, &registered.group, stop).await;
     }
-    Ok(Found { topic, registered, reads })
+    let is_read = reads.is == Readers::Placed;
+    Ok((format!("{}; {}", summary(&registered), reads.line(topic)), is_read))
 }
 
 /// Registers, and notes who announces; the topic that Restate is to read.
-async fn make(args: &RegisterArgs, store: &Store) -> anyhow::Result<(String, Registered)> {
+async fn make<'a>(args: &'a RegisterArgs, store: &Store) -> anyhow::Result<(&'a str, Registered)> {
     let Some(_alone) = alone(store).await? else { bail!(OTHERS_RUN) };
     let noted = store.noted_cdc_producer().await?;
     let wanted = args.topic.as_deref();
@@ -144,41 +167,54 @@ async fn make(args: &RegisterArgs, store: &Store) -> anyhow::Result<(String, Reg
             format!("noting that {} announces; type this again", producer.name())
         })?;
     }
-    Ok((topic.to_owned(), registered))
+    Ok((topic, registered))
 }
 
-/// Whether Restate's consumer has its place in its group.
+/// Who is in the group of Restate's subscription.
 pub(crate) struct Reads {
-    pub(crate) is_so: bool,
+    is: Readers,
     waited: Duration,
 }
 
 impl Reads {
-    /// As soon as it is so, and after `patience` at the latest.
-    pub(crate) async fn within(patience: Duration, kafka: &str, group: &str) -> Self {
+    /// As soon as somebody has a place, when nobody has been there for [`JOIN_PATIENCE`] without a
+    /// break, and when it could not be told for twice as long.
+    pub(crate) async fn awaited(kafka: &str, group: &str, stop: &CancellationToken) -> Self {
         let begun = Instant::now();
+        let mut nobody_since = None;
         loop {
-            let is_so = topics::group_is_stable(kafka, group).await.unwrap_or(false);
-            if is_so || begun.elapsed() > patience {
-                return Self { is_so, waited: begun.elapsed() };
+            let is = topics::readers(kafka, group).await.unwrap_or(Readers::Unsettled);
+            let alone_for = match is {
+                Readers::Nobody => nobody_since.get_or_insert_with(Instant::now).elapsed(),
+                _ => {
+                    nobody_since = None;
+                    Duration::ZERO
+                }
+            };
+            let waited = begun.elapsed();
+            if is == Readers::Placed || alone_for >= JOIN_PATIENCE {
+                return Self { is, waited };
+            }
+            if waited >= 2 * JOIN_PATIENCE || stop.is_cancelled() {
+                return Self { is: Readers::Unsettled, waited };
             }
             tokio::time::sleep(JOIN_POLL).await;
         }
     }
 
     pub(crate) fn line(&self, topic: &str) -> String {
-        let waited = self.waited.as_secs_f64();
-        match self.is_so {
-            true => format!("Restate reads {topic} after {waited:.1} s"),
-            false => format!(
-                "Restate does not read {topic} yet after {waited:.0} s: first deliveries may be late"
-            ),
+        match (self.is, self.waited) {
+            (Readers::Placed, waited) if waited < AT_ONCE => format!("Restate reads {topic}"),
+            (Readers::Placed, waited) => {
+                format!("Restate reads {topic} after {:.1} s", waited.as_secs_f64())
+            }
+            _ => format!("Restate does not read {topic}: deliveries may be a minute late"),
         }
     }
 }
 
 /// Makes the subscription to `topic` anew, and says so. Its group stays: it goes on where it was.
-/// None: others are at it, or another topic is read since.
+/// None: others are at it, another topic is read since, or somebody has come.
 pub(crate) async fn anew(
     config: &RegisterConfig,
     store: &Store,
@@ -188,10 +224,12 @@ pub(crate) async fn anew(
     if store.noted_cdc_producer().await?.is_some_and(|noted| topic_of(noted) != topic) {
         return Ok(None);
     }
-    // A Kafka that is away takes nothing away.
-    let id = relay::topic_id(&config.kafka, topic).await?;
+    let topic_now = named(config, topic).await?;
+    if topics::readers(&config.kafka, &topic_now.group()).await? != Readers::Nobody {
+        return Ok(None);
+    }
     actors::unsubscribe(&config.restate_admin_url, topic).await?;
-    actors::subscribe_beside(config, &Topic { name: topic.to_owned(), id }).await?;
+    actors::subscribe_beside(config, &topic_now).await?;
     Ok(Some(format!("the subscription of {topic} anew, since nobody read it")))
 }
 
@@ -250,15 +288,19 @@ pub(crate) fn beside(noted: Option<CdcProducer>, topic: &str) -> Beside {
     }
 }
 
+/// The topic of this name that there is now.
+pub(crate) async fn named(config: &RegisterConfig, topic: &str) -> anyhow::Result<Topic> {
+    let id = relay::topic_id(&config.kafka, topic).await?;
+    Ok(Topic { name: topic.to_owned(), id })
+}
+
 /// Asks Kafka which topic it is, and registers with Restate.
 pub(crate) async fn with_restate(
     config: &RegisterConfig,
     topic: &str,
     beside: Beside,
 ) -> anyhow::Result<Registered> {
-    let id = relay::topic_id(&config.kafka, topic).await?;
-    let topic = Topic { name: topic.to_owned(), id };
-    Ok(actors::register(config, &topic, beside).await?)
+    Ok(actors::register(config, &named(config, topic).await?, beside).await?)
 }
 
 /// What was made, in one line.

@@ -126,11 +126,23 @@ pub async fn ensure(kafka: &str) -> Result<Vec<Oddity>, Error> {
     Ok(Vec::new())
 }
 
-/// Does the consumer group `group` get records now: has somebody joined, and has everybody a place?
+/// Who is in a consumer group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Somebody, and everybody has a place: records are read.
+    Placed,
+    /// Somebody who waits for a place, or it cannot be told.
+    Unsettled,
+    /// Nobody, or there is no such group.
+    Nobody,
+}
+
+/// Who is in the consumer group `group`. One that went without a word is in it for its session's
+/// timeout still.
 ///
 /// # Errors
-/// When Kafka is away, or knows no such group yet.
-pub async fn group_is_stable(kafka: &str, group: &str) -> Result<bool, Error> {
+/// When Kafka is away.
+pub async fn readers(kafka: &str, group: &str) -> Result<Readers, Error> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", kafka)
         .set("client.id", "posthorn-register")
@@ -138,8 +150,15 @@ pub async fn group_is_stable(kafka: &str, group: &str) -> Result<bool, Error> {
     let wanted = group.to_owned();
     let look = move || {
         let groups = admin.inner().fetch_group_list(Some(&wanted), TIMEOUT)?;
-        let mut groups = groups.groups().iter();
-        Ok(groups.any(|found| found.state() == "Stable" && !found.members().is_empty()))
+        let found = groups.groups().iter().find(|found| found.name() == wanted);
+        Ok(found.map_or(Readers::Nobody, |found| {
+            match (found.state(), found.members().is_empty()) {
+                ("Stable", false) => Readers::Placed,
+                ("Empty" | "Dead", true) => Readers::Nobody,
+                // Also where its coordinator could not be asked.
+                _ => Readers::Unsettled,
+            }
+        }))
     };
     tokio::task::spawn_blocking(look)
         .await

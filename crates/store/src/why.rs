@@ -69,7 +69,7 @@ impl Store {
                     subjects.extend(self.of_event(event).await?);
                 }
                 if !are_all {
-                    subjects.push(Subject::More { of: asked, told: TOLD_MAX });
+                    subjects.push(Subject::MoreEvents(payment, TOLD_MAX));
                 }
                 if subjects.is_empty() {
                     subjects.push(self.without_events(payment).await?);
@@ -104,7 +104,7 @@ impl Store {
     async fn of_event(&self, event: Event) -> Result<Vec<Subject>, StoreError> {
         let (mut stories, are_all) = told(self.stories(OF_EVENT, event.id).await?);
         if !are_all {
-            stories.push(Subject::More { of: Asked::Event(event.id.into()), told: TOLD_MAX });
+            stories.push(Subject::MoreDeliveries(event.id.into(), TOLD_MAX));
         }
         if !stories.is_empty() {
             return Ok(stories);

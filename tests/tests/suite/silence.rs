@@ -136,7 +136,7 @@ async fn what_a_silent_connection_owes_is_given_up_and_the_pool_is_whole_again()
 async fn a_connection_that_falls_silent_on_its_way_back_to_the_pool_costs_it_no_place()
 -> anyhow::Result<()> {
     let lab = shared_lab().await?;
-    let (way, url) = Way::to(&lab.database_url()?, Duration::from_millis(300)).await?;
+    let (way, url) = Way::to(&lab.database_url()?, Duration::from_millis(100)).await?;
     let store = Store::new(&url, "silence-behind", 1)?;
     store.ping().await?;
     // Its answer has come; what the pool asks it now is still on the way.

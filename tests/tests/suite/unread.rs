@@ -8,9 +8,11 @@ use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use posthorn_tests::{Api, Lab, Receiver, binary, until};
-use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::turn::bench;
 use crate::{crash, merchant, moved_worker};
@@ -18,18 +20,26 @@ use crate::{crash, merchant, moved_worker};
 /// A minute before the sweeper would come, it is read again.
 const BEFORE_THE_SWEEPER: Duration = Duration::from_secs(50);
 /// Kafka holds the place of a consumer that went without a word for 6 s.
-const GIVEN_UP: Duration = Duration::from_secs(8);
+const GIVEN_UP: Duration = Duration::from_secs(30);
 const ANEW: &str = "the subscription of webhook-wakes anew, since nobody read it";
+
+fn restate(lab: &Lab) -> anyhow::Result<Api> {
+    Api::new(&format!("http://127.0.0.1:{}", lab.ports()?.restate_admin))
+}
+
+/// The only one.
+async fn subscription(lab: &Lab) -> anyhow::Result<Value> {
+    let known = restate(lab)?.get("/subscriptions").await?;
+    let all = known["subscriptions"].as_array().context("subscriptions")?;
+    ensure!(all.len() == 1, "{known}");
+    Ok(all[0].clone())
+}
 
 /// The subscription as it is, but for one setting with which its consumer gets nowhere, and says
 /// nothing.
 async fn nobody_reads(lab: &Lab) -> anyhow::Result<()> {
-    let restate = Api::new(&format!("http://127.0.0.1:{}", lab.ports()?.restate_admin))?;
-    let known = restate.get("/subscriptions").await?;
-    let [subscription] = known["subscriptions"].as_array().context("subscriptions")?.as_slice()
-    else {
-        anyhow::bail!("not one: {known}");
-    };
+    let restate = restate(lab)?;
+    let subscription = subscription(lab).await?;
     let id = subscription["id"].as_str().context("its id")?;
     let mut options = subscription["options"].clone();
     options["security.protocol"] = json!("ssl");
@@ -39,6 +49,33 @@ async fn nobody_reads(lab: &Lab) -> anyhow::Result<()> {
         "source": subscription["source"], "sink": subscription["sink"], "options": options,
     });
     restate.post("/subscriptions", &body).await.map(drop)
+}
+
+/// Waits until the group of Restate's subscription has no member.
+async fn nobody_is_there(lab: &Lab) -> anyhow::Result<()> {
+    let kafka = format!("127.0.0.1:{}", lab.ports()?.kafka);
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", kafka).create()?;
+    let group = subscription(lab).await?["options"]["group.id"].clone();
+    let group = group.as_str().context("its group")?;
+    until("nobody is in the group", GIVEN_UP, async || {
+        let found = client.fetch_group_list(Some(group), Duration::from_secs(5))?;
+        let count: usize = found.groups().iter().map(|one| one.members().len()).sum();
+        ensure!(count == 0, "{count} are");
+        Ok(())
+    })
+    .await
+}
+
+/// What comes of it while `up` stands still.
+async fn without_up<T>(
+    lab: &Lab,
+    todo: impl AsyncFnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let up = Pid::from_raw(i32::try_from(lab.status()?.pid)?);
+    kill(up, Signal::SIGSTOP)?;
+    let outcome = todo().await;
+    kill(up, Signal::SIGCONT)?;
+    outcome
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,13 +89,12 @@ async fn a_subscription_that_nobody_reads_is_made_anew_before_the_sweeper_comes(
     // By hand; `up` would do it, too.
     nobody_reads(&lab).await?;
     let here = format!("http://127.0.0.1:{}", lab.ports()?.worker);
-    tokio::time::sleep(GIVEN_UP).await;
-    let up = Pid::from_raw(i32::try_from(lab.status()?.pid)?);
-    kill(up, Signal::SIGSTOP)?;
-    let said = moved_worker::register(&lab, &here);
-    kill(up, Signal::SIGCONT)?;
-    let said = said?;
-    ensure!(said.contains(ANEW) && said.contains("Restate reads webhook-wakes after"), "{said}");
+    let said = without_up(&lab, async || {
+        nobody_is_there(&lab).await?;
+        moved_worker::register(&lab, &here)
+    })
+    .await?;
+    ensure!(said.contains(ANEW) && said.contains("; Restate reads webhook-wakes"), "{said}");
     api.payment(&merchant, 1).await?;
     receiver.wait_for(1, BEFORE_THE_SWEEPER).await?;
 
@@ -80,37 +116,86 @@ async fn a_subscription_that_nobody_reads_is_made_anew_before_the_sweeper_comes(
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_registration_that_stays_decides_nothing_and_ends_in_order() -> anyhow::Result<()> {
-    let lab = crash::lab().await?;
-    let (ports, fresh) = (lab.ports()?, bench("registers", 1).await?);
-    moved_worker::register(&lab, &format!("http://127.0.0.1:{}", ports.worker))?;
-    for (url, begins) in [
-        (lab.database_url()?, "everything was registered before; Restate reads webhook-wakes"),
-        (fresh.url.clone(), "not now: nothing was registered yet: `posthorn register` does so"),
-    ] {
+/// A `register` that stays, and the lines that it says.
+struct Stays {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Stays {
+    fn beside(lab: &Lab, database_url: &str) -> anyhow::Result<Self> {
+        let ports = lab.ports()?;
         let mut child = Command::new(binary()?)
             .args(["register", "--every", "5", "--restate-is-one-node"])
             .args(["--restate-admin-url", &format!("http://127.0.0.1:{}", ports.restate_admin)])
             .args(["--kafka", &format!("127.0.0.1:{}", ports.kafka)])
-            .args(["--worker-url", &format!("http://127.0.0.1:{}", ports.worker)])
-            .env("POSTHORN_DATABASE_URL", url)
+            // Nobody listens there: which worker gets the work is not this one's decision.
+            .args(["--worker-url", "http://127.0.0.1:1"])
+            .env("POSTHORN_DATABASE_URL", database_url)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().context("its output")?).lines();
-        let said = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await??;
-        let said = said.context("nothing was said")?;
-        ensure!(said.starts_with(begins), "{said}");
-        // Where nothing changes nothing more is said.
-        let more = tokio::time::timeout(Duration::from_secs(7), lines.next_line()).await;
-        ensure!(more.is_err(), "{more:?}");
-        kill(Pid::from_raw(i32::try_from(child.id().context("its id")?)?), Signal::SIGTERM)?;
-        let ended = tokio::time::timeout(Duration::from_secs(5), child.wait()).await??;
-        ensure!(ended.success(), "{ended}");
+        let lines = BufReader::new(child.stdout.take().context("its output")?).lines();
+        Ok(Self { child, lines })
     }
-    let with_topic = lab.posthorn(&["register", "--every", "5", "--topic", "webhook-wakes"]).err();
-    let refusal = with_topic.context("it was taken")?.to_string();
-    ensure!(refusal.contains("cannot be used with"), "{refusal}");
+
+    async fn says(&mut self, begins: &str) -> anyhow::Result<()> {
+        let line = tokio::time::timeout(BEFORE_THE_SWEEPER, self.lines.next_line()).await??;
+        let line = line.context("nothing was said")?;
+        ensure!(line.starts_with(begins), "{line}");
+        Ok(())
+    }
+
+    async fn says_no_more(&mut self) -> anyhow::Result<()> {
+        let more = tokio::time::timeout(Duration::from_secs(7), self.lines.next_line()).await;
+        ensure!(more.is_err(), "{more:?}");
+        Ok(())
+    }
+
+    async fn ends_in_order(mut self) -> anyhow::Result<()> {
+        kill(Pid::from_raw(i32::try_from(self.child.id().context("its id")?)?), Signal::SIGTERM)?;
+        let ended = tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await??;
+        ensure!(ended.success(), "{ended}");
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_stays_makes_it_anew_and_leaves_the_workers_as_they_are()
+-> anyhow::Result<()> {
+    let lab = crash::lab().await?;
+    let (api, receiver) = (lab.api()?, Receiver::start().await?);
+    let merchant = merchant("stays");
+    api.merchant(&merchant, receiver.url()).await?;
+    moved_worker::register(&lab, &format!("http://127.0.0.1:{}", lab.ports()?.worker))?;
+    let restate = restate(&lab)?;
+    let before = restate.get("/deployments").await?;
+    without_up(&lab, async || {
+        let mut stays = Stays::beside(&lab, &lab.database_url()?)?;
+        stays.says("everything was registered before; Restate reads webhook-wakes").await?;
+        stays.says_no_more().await?;
+        nobody_reads(&lab).await?;
+        api.payment(&merchant, 1).await?;
+        stays.says(ANEW).await?;
+        receiver.wait_for(1, BEFORE_THE_SWEEPER).await?;
+        stays.ends_in_order().await
+    })
+    .await?;
+    ensure!(restate.get("/deployments").await? == before, "{before}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_stays_does_not_decide_who_announces() -> anyhow::Result<()> {
+    let lab = crash::lab().await?;
+    let fresh = bench("registers", 1).await?;
+    let mut stays = Stays::beside(&lab, &fresh.url)?;
+    stays.says("not now: nobody is noted as announcing: type `posthorn register` once").await?;
+    stays.says_no_more().await?;
+    stays.ends_in_order().await?;
+    let url = lab.database_url()?;
+    let topic = ["register", "--every", "5", "--topic", "webhook-wakes", "--database-url", &url];
+    let refusal = lab.posthorn(&topic).err().context("it was taken")?.to_string();
+    ensure!(refusal.contains("leave --topic (POSTHORN_WAKE_TOPIC) out"), "{refusal}");
     Ok(())
 }

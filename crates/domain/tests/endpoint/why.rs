@@ -259,7 +259,7 @@ fn what_there_is_not_is_said_and_what_is_no_id_is_refused() {
         at: NOW,
     };
     assert_eq!(nobody.why(None, NOW).is, "no_endpoint");
-    let more = Subject::More { of: Asked::Payment(payment), told: 100 };
+    let more = Subject::MoreEvents(payment, 100);
     assert_eq!((more.id(), more.why(None, NOW).is), (payment.to_string(), "more"));
     assert_eq!(payment.to_string().parse(), Ok(Asked::Payment(payment)));
     for bad in ["", "pay_", "pay_1", "att_00000000-0000-0000-0000-000000000001", "PAY_x"] {

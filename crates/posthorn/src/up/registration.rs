@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use actors::{RegisterConfig, Registered, Topic};
 use anyhow::{Context, bail};
+use relay::topics::Readers;
 use stack::{Board, Progress};
 use store::{CdcProducer, Store};
+use tokio_util::sync::CancellationToken;
 
 use super::plan::Plan;
 use crate::register::{self, JOIN_PATIENCE, Reads, topic_of};
@@ -26,6 +28,8 @@ const POLL: Duration = Duration::from_millis(100);
 const ROUND: Duration = Duration::from_secs(2);
 /// Rounds between two looks whether somebody reads: that is a client of its own each time.
 const ROUNDS_PER_LOOK: u32 = 3;
+/// Longest that a subscription is left alone which nobody reads whatever is done.
+const UNREAD_PATIENCE_MAX: Duration = Duration::from_secs(600);
 
 /// One small question at a time, and the right to register.
 const CONNECTIONS: u32 = 2;
@@ -46,6 +50,13 @@ struct Basis {
     topic_id: String,
     // How often Restate was started again.
     restate_restarts: u32,
+}
+
+/// A subscription that nobody reads.
+struct Unread {
+    since: Option<Instant>,
+    /// How long it is left so: longer each time that making it anew did not help.
+    patience: Duration,
 }
 
 impl Registration {
@@ -90,32 +101,42 @@ impl Registration {
     /// Waits until Restate's consumer has its place, and says how it went.
     async fn joined(&self, topic: &str, registered: &Registered) {
         self.progress.wait("consumer");
-        let reads = Reads::within(JOIN_PATIENCE, &self.config.kafka, &registered.group).await;
+        let reads = self.reads(&registered.group).await;
         self.progress.done("consumer");
         let made = register::summary(registered);
         self.progress.line("register", &format!("{made}; {}", reads.line(topic)));
     }
 
-    /// Makes the subscription anew when nobody has read it for long while Kafka answers.
-    async fn heal(&self, basis: &Basis, unread_since: &mut Option<Instant>) -> anyhow::Result<()> {
+    async fn reads(&self, group: &str) -> Reads {
+        Reads::awaited(&self.config.kafka, group, &CancellationToken::new()).await
+    }
+
+    /// Makes the subscription anew when nobody has read it for long while Kafka and Restate answer;
+    /// what is to be said of it.
+    async fn heal(&self, basis: &Basis, unread: &mut Unread) -> anyhow::Result<Option<String>> {
         let id = basis.topic_id.parse()?;
         let group = Topic { name: basis.topic.to_owned(), id }.group();
-        // Kafka or Restate may be away: then somebody will read when both are back.
-        let is_read = relay::topics::group_is_stable(&self.config.kafka, &group).await;
+        let readers = relay::topics::readers(&self.config.kafka, &group).await;
         let answers = actors::subscribed_topics(&self.config.restate_admin_url).await;
-        if is_read.unwrap_or(true) || answers.is_err() {
-            *unread_since = None;
-            return Ok(());
+        // One of both may be away: then somebody will read when it is back.
+        let is_nobody = matches!(readers, Ok(Readers::Nobody)) && answers.is_ok();
+        if matches!(readers, Ok(Readers::Placed)) {
+            unread.patience = JOIN_PATIENCE;
         }
-        if unread_since.get_or_insert_with(Instant::now).elapsed() < JOIN_PATIENCE {
-            return Ok(());
+        if !is_nobody {
+            unread.since = None;
+            return Ok(None);
         }
-        let made = register::anew(&self.config, &self.store, basis.topic).await?;
-        let Some(made) = made else { return Ok(()) };
-        *unread_since = None;
-        let reads = Reads::within(JOIN_PATIENCE, &self.config.kafka, &group).await;
-        self.progress.line("register", &format!("{made}; {}", reads.line(basis.topic)));
-        Ok(())
+        if unread.since.get_or_insert_with(Instant::now).elapsed() < unread.patience {
+            return Ok(None);
+        }
+        unread.since = None;
+        unread.patience = (unread.patience * 2).min(UNREAD_PATIENCE_MAX);
+        let Some(made) = register::anew(&self.config, &self.store, basis.topic).await? else {
+            return Ok(None);
+        };
+        let reads = self.reads(&group).await;
+        Ok(Some(format!("{made}; {}", reads.line(basis.topic))))
     }
 
     /// Keeps it true, without end.
@@ -124,26 +145,30 @@ impl Registration {
         // be seen as one, and not be registered against.
         let mut known = self.basis().await.ok();
         let mut said = String::new();
-        let mut unread_since = None;
+        let mut unread = Unread { since: None, patience: JOIN_PATIENCE };
         let mut rounds = 0_u32;
         loop {
             tokio::time::sleep(ROUND).await;
             rounds = rounds.wrapping_add(1);
             // A part is away, or the relay is about to make its topics.
             let Ok(basis) = self.basis().await else {
-                unread_since = None;
+                unread.since = None;
                 continue;
             };
             let is_switch = known.as_ref().is_some_and(|known| known.topic != basis.topic);
             // Whoever switches producers sees to the subscriptions.
             if known.as_ref() == Some(&basis) || is_switch {
                 if !is_switch && rounds.is_multiple_of(ROUNDS_PER_LOOK) {
-                    // What cannot be done now is done in a later round.
-                    let _ = self.heal(&basis, &mut unread_since).await;
+                    match self.heal(&basis, &mut unread).await {
+                        Ok(None) => {}
+                        Ok(Some(text)) => self.progress.line("register", &text),
+                        Err(error) => self.not_yet(&error, &mut said),
+                    }
                 }
                 known = Some(basis);
                 continue;
             }
+            unread.since = None;
             if known.as_ref().is_some_and(|known| known.topic_id != basis.topic_id) {
                 let text = format!(
                     "{} is not the topic that it was: Restate is to read it from its beginning",
@@ -159,14 +184,16 @@ impl Registration {
                     known = Some(basis);
                 }
                 Ok(None) => {}
-                Err(error) => {
-                    let text = format!("not yet: {error:#}; trying again");
-                    if text != said {
-                        self.progress.line("register", &text);
-                        said = text;
-                    }
-                }
+                Err(error) => self.not_yet(&error, &mut said),
             }
+        }
+    }
+
+    fn not_yet(&self, error: &anyhow::Error, said: &mut String) {
+        let text = format!("not yet: {error:#}; trying again");
+        if text != *said {
+            self.progress.line("register", &text);
+            *said = text;
         }
     }
 

@@ -151,7 +151,9 @@ impl Store {
     async fn obey(&self, order: &Order<'_>) -> Result<Commanded, StoreError> {
         let mut tx = self.pool.begin().await?;
         let Some(locked) = lock(&mut tx, order.endpoint).await? else {
-            return told_before(&mut tx, order).await;
+            let told = told_before(&mut tx, order).await?;
+            tx.rollback().await?;
+            return Ok(told);
         };
         // After the lock: what committed while this one waited is seen, and is in the past.
         let row = sqlx::query(
@@ -184,6 +186,7 @@ impl Store {
         }
         let decision = decide(&locked.state, &locked.policy, &step.command, now, Jitter::NONE);
         if !finish(&mut tx, order.endpoint, &step.command, decision.disposition).await? {
+            tx.rollback().await?;
             return Ok(Commanded::NoDelivery);
         }
         let state = append(&mut tx, &locked, &decision, Some((order.id, order.actor))).await?;

@@ -154,6 +154,7 @@ impl Store {
     ) -> Result<Option<Reconfigured>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let Some(locked) = lock(&mut tx, change.endpoint).await? else {
+            tx.rollback().await?;
             return Ok(Some(Reconfigured::NoEndpoint));
         };
         let command = json!({ "is": "update", "digest": hex(change.digest) });
@@ -192,6 +193,7 @@ impl Store {
         if let Some(new) = changes.signatures
             && !sign(&mut tx, change.endpoint, new, now).await?
         {
+            tx.rollback().await?;
             return Ok(Some(Reconfigured::SecretsMoved));
         }
         let moves =

@@ -17,7 +17,10 @@ impl Store {
     /// When the database is away. Telling it again is safe.
     pub async fn secret_made(&self, endpoint: EndpointId) -> Result<Option<Uuid>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let Some(locked) = lock(&mut tx, endpoint).await? else { return Ok(None) };
+        let Some(locked) = lock(&mut tx, endpoint).await? else {
+            tx.rollback().await?;
+            return Ok(None);
+        };
         let now = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut tx).await?;
         let command = Command::SecretMade;
         let decision = decide(&locked.state, &locked.policy, &command, now, Jitter::NONE);

@@ -6,12 +6,13 @@
 
 mod words;
 
-use std::fmt;
 use std::str::FromStr;
 
 use time::OffsetDateTime;
 
-use self::words::{more, no_delivery, no_event, no_payment, of_delivery, of_endpoint};
+use self::words::{
+    more_deliveries, more_events, no_delivery, no_event, no_payment, of_delivery, of_endpoint,
+};
 use super::{EndpointState, Faulty};
 use crate::{DeliveryId, EndpointId, EventId, PaymentId};
 
@@ -125,17 +126,6 @@ pub enum Asked {
 )]
 pub struct NotAsked;
 
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Payment(id) => id.fmt(f),
-            Self::Event(id) => id.fmt(f),
-            Self::Delivery(id) => id.fmt(f),
-            Self::Endpoint(id) => id.fmt(f),
-        }
-    }
-}
-
 impl FromStr for Asked {
     type Err = NotAsked;
 
@@ -176,13 +166,10 @@ pub enum Subject {
     Delivery(Box<DeliveryStory>),
     /// An endpoint.
     Endpoint(Box<EndpointStory>),
-    /// There is more of this than is told.
-    More {
-        /// A payment, which has more events, or an event, which has more deliveries.
-        of: Asked,
-        /// How many of them are told.
-        told: usize,
-    },
+    /// A payment has more events than these that are told.
+    MoreEvents(PaymentId, usize),
+    /// An event has more deliveries than these that are told.
+    MoreDeliveries(EventId, usize),
 }
 
 impl Subject {
@@ -193,7 +180,8 @@ impl Subject {
             Self::NoDelivery { event, .. } => event.to_string(),
             Self::Delivery(story) => story.delivery.to_string(),
             Self::Endpoint(story) => story.endpoint.to_string(),
-            Self::More { of, .. } => of.to_string(),
+            Self::MoreEvents(payment, _) => payment.to_string(),
+            Self::MoreDeliveries(event, _) => event.to_string(),
         }
     }
 
@@ -203,7 +191,8 @@ impl Subject {
             Self::NoPayment(_)
             | Self::NoEvent { .. }
             | Self::NoDelivery { .. }
-            | Self::More { .. } => None,
+            | Self::MoreEvents(..)
+            | Self::MoreDeliveries(..) => None,
             Self::Delivery(story) => Some(story.endpoint),
             Self::Endpoint(story) => Some(story.endpoint),
         }
@@ -217,12 +206,11 @@ impl Subject {
     /// The event that it is about, if it is about one.
     pub fn event(&self) -> Option<EventId> {
         match self {
-            Self::NoPayment(_) | Self::NoEvent { .. } | Self::Endpoint(_) => None,
-            Self::More { of, .. } => match of {
-                Asked::Event(event) => Some(*event),
-                _ => None,
-            },
-            Self::NoDelivery { event, .. } => Some(*event),
+            Self::NoPayment(_)
+            | Self::NoEvent { .. }
+            | Self::Endpoint(_)
+            | Self::MoreEvents(..) => None,
+            Self::NoDelivery { event, .. } | Self::MoreDeliveries(event, _) => Some(*event),
             Self::Delivery(story) => Some(story.event),
         }
     }
@@ -234,7 +222,8 @@ impl Subject {
             Self::NoPayment(_)
             | Self::NoEvent { .. }
             | Self::NoDelivery { .. }
-            | Self::More { .. }
+            | Self::MoreEvents(..)
+            | Self::MoreDeliveries(..)
             | Self::Endpoint(_) => None,
         }
     }
@@ -250,7 +239,8 @@ impl Subject {
             }
             Self::Delivery(story) => of_delivery(story, stuck, now),
             Self::Endpoint(story) => of_endpoint(story, stuck, now),
-            Self::More { of, told } => more(*of, *told),
+            Self::MoreEvents(_, told) => more_events(*told),
+            Self::MoreDeliveries(event, told) => more_deliveries(*event, *told),
         }
     }
 }

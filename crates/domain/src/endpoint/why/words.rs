@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 use super::super::history::{cause_in_words, clock, fault_in_words, span};
 use super::super::time_between::between;
 use super::super::{Breaker, DisabledReason, EndpointState, Faulty, Status};
-use super::{Asked, DeliveryStory, Ended, EndpointStory, LastAttempt, Why};
-use crate::{EndpointId, PaymentId};
+use super::{DeliveryStory, Ended, EndpointStory, LastAttempt, Why};
+use crate::{EndpointId, EventId, PaymentId};
 
 /// Due for longer than this, and nobody looked: the sweeper would have.
 const FORGOTTEN_AFTER: time::Duration = time::Duration::seconds(90);
@@ -120,17 +120,20 @@ pub(super) fn no_event(at: OffsetDateTime) -> Why {
     )
 }
 
-pub(super) fn more(of: Asked, told: usize) -> Why {
-    let sentence = match of {
-        Asked::Payment(_) => format!(
-            "of the payment's events the first {told} are told, and there are more: ask for one of \
-             them by its own id, evt_..."
-        ),
-        _ => format!(
-            "of the event's deliveries the first {told} are told, and there are more: ask for one of \
-             them by its own id, dlv_..., or for an endpoint, ep_..."
-        ),
-    };
+pub(super) fn more_events(told: usize) -> Why {
+    let sentence = format!(
+        "the payment has more events than the first {told}, which are told: the others' ids are in \
+         domain_events, by object_id"
+    );
+    Why::new("more", sentence, None)
+}
+
+pub(super) fn more_deliveries(event: EventId, told: usize) -> Why {
+    let sentence = format!(
+        "the event has more deliveries than the first {told}, which are told: the others' ids are in \
+         deliveries and finished_deliveries, where event_id = '{}'",
+        event.uuid()
+    );
     Why::new("more", sentence, None)
 }
 
