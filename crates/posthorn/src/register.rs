@@ -72,11 +72,11 @@ pub(crate) async fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
     }
     let (topic, registered) = make(args, &store).await?;
     let never = CancellationToken::new();
-    let (line, is_read) = seen_to(&args.config, &store, topic, registered, &never).await?;
-    if !is_read {
-        bail!("{line}: Restate's log says why; then type this again");
+    let seen = seen_to(&args.config, &store, topic, registered, &never).await?;
+    if seen.readers != Readers::Placed {
+        bail!("{}: Restate's log says why; then type this again", seen.line);
     }
-    say!("{line}");
+    say!("{}", seen.line);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -84,18 +84,22 @@ pub(crate) async fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
 async fn keep(args: &RegisterArgs, store: &Store, every: Duration) -> anyhow::Result<()> {
     let stop = shutdown_signal().context("cannot listen to signals")?;
     let mut said = String::new();
-    // One that is not read though it was made anew is left alone for longer each time.
     let mut pause = every;
     while !stop.is_cancelled() {
-        let (line, is_well) = match kept(&args.config, store, &stop).await {
-            Ok(found) => found,
-            Err(error) => (format!("not now: {error:#}"), false),
+        let seen = kept(&args.config, store, &stop).await.unwrap_or_else(|error| Seen {
+            line: format!("not now: {error:#}"),
+            is_made: false,
+            readers: Readers::Unsettled,
+        });
+        // One that is not read though it was made anew is left alone for longer each time.
+        pause = match seen.readers {
+            Readers::Nobody => (pause * 2).min(every.max(PAUSE_MAX)),
+            _ => every,
         };
-        pause = if is_well { every } else { (pause * 2).min(every.max(PAUSE_MAX)) };
-        if line != said && !stop.is_cancelled() {
-            say!("{line}");
-            said = line;
+        if (seen.is_made || seen.line != said) && !stop.is_cancelled() {
+            say!("{}", seen.line);
         }
+        said = seen.line;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
@@ -104,12 +108,12 @@ async fn keep(args: &RegisterArgs, store: &Store, every: Duration) -> anyhow::Re
     Ok(())
 }
 
-/// One round: what is to be said, and whether somebody reads.
+/// One round.
 async fn kept(
     config: &RegisterConfig,
     store: &Store,
     stop: &CancellationToken,
-) -> anyhow::Result<(String, bool)> {
+) -> anyhow::Result<Seen> {
     let (topic, registered) = {
         let Some(_alone) = alone(store).await? else {
             bail!("another registration, or a switch of producers, runs");
@@ -123,19 +127,26 @@ async fn kept(
             actors::keep_subscribed(config, &topic, beside(Some(noted), &topic.name)).await?;
         (topic_of(noted), registered)
     };
-    let (line, is_read) = seen_to(config, store, topic, registered, stop).await?;
-    Ok((line, is_read))
+    seen_to(config, store, topic, registered, stop).await
 }
 
-/// Waits until `topic` is read, and makes its subscription anew when nobody comes. What was made and
-/// found, in a line, and whether it is read in the end.
+/// What was made and found.
+struct Seen {
+    /// All of it.
+    line: String,
+    is_made: bool,
+    /// In the end.
+    readers: Readers,
+}
+
+/// Waits until `topic` is read, and makes its subscription anew when nobody comes.
 async fn seen_to(
     config: &RegisterConfig,
     store: &Store,
     topic: &str,
     mut registered: Registered,
     stop: &CancellationToken,
-) -> anyhow::Result<(String, bool)> {
+) -> anyhow::Result<Seen> {
     let mut reads = Reads::awaited(&config.kafka, &registered.group, stop).await;
     if reads.is == Readers::Nobody
         && !registered.is_subscribed_anew
@@ -144,8 +155,11 @@ async fn seen_to(
         registered.made.push(made);
         reads = Reads::awaited(&config.kafka, &registered.group, stop).await;
     }
-    let is_read = reads.is == Readers::Placed;
-    Ok((format!("{}; {}", summary(&registered), reads.line(topic)), is_read))
+    Ok(Seen {
+        line: format!("{}; {}", summary(&registered), reads.line(topic)),
+        is_made: !registered.made.is_empty(),
+        readers: reads.is,
+    })
 }
 
 /// Registers, and notes who announces; the topic that Restate is to read.
@@ -208,7 +222,12 @@ impl Reads {
             (Readers::Placed, waited) => {
                 format!("Restate reads {topic} after {:.1} s", waited.as_secs_f64())
             }
-            _ => format!("Restate does not read {topic}: deliveries may be a minute late"),
+            (Readers::Nobody, _) => {
+                format!("Restate does not read {topic}: deliveries may be a minute late")
+            }
+            (Readers::Unsettled, _) => {
+                format!("it cannot be told yet whether Restate reads {topic}")
+            }
         }
     }
 }
