@@ -31,8 +31,8 @@ const OTHERS_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 /// Longest pause between two rounds where nobody reads whatever is done.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
-/// Waiting so long is not worth a word.
-const AT_ONCE: Duration = Duration::from_millis(50);
+/// Who makes a subscription anew waits so long for those that another one's may bring.
+const GRACE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(250);
 /// Between two looks at the group.
 const JOIN_POLL: Duration = Duration::from_millis(100);
@@ -73,8 +73,8 @@ pub(crate) async fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
     let (topic, registered) = make(args, &store).await?;
     let never = CancellationToken::new();
     let seen = seen_to(&args.config, &store, topic, registered, &never).await?;
-    if seen.readers != Readers::Placed {
-        bail!("{}: Restate's log says why; then type this again", seen.line);
+    if seen.readers == Readers::Nobody {
+        bail!("{}; Restate's log says why: then type this again", seen.line);
     }
     say!("{}", seen.line);
     Ok(ExitCode::SUCCESS)
@@ -148,18 +148,15 @@ async fn seen_to(
     stop: &CancellationToken,
 ) -> anyhow::Result<Seen> {
     let mut reads = Reads::awaited(&config.kafka, &registered.group, stop).await;
-    if reads.is == Readers::Nobody
-        && !registered.is_subscribed_anew
-        && let Some(made) = anew(config, store, topic).await?
-    {
-        registered.made.push(made);
+    if reads.is == Readers::Nobody && !registered.is_subscribed_anew {
+        registered.made.extend(anew(config, store, topic).await?);
         reads = Reads::awaited(&config.kafka, &registered.group, stop).await;
     }
-    Ok(Seen {
-        line: format!("{}; {}", summary(&registered), reads.line(topic)),
-        is_made: !registered.made.is_empty(),
-        readers: reads.is,
-    })
+    let is_made = !registered.made.is_empty();
+    // Where nothing was made it is the same line each time.
+    let found = if is_made { reads.line(topic) } else { reads.is_so(topic) };
+    let line = format!("{}; {found}", summary(&registered));
+    Ok(Seen { line, is_made, readers: reads.is })
 }
 
 /// Registers, and notes who announces; the topic that Restate is to read.
@@ -216,39 +213,50 @@ impl Reads {
         }
     }
 
+    /// How it is, and how long it took.
     pub(crate) fn line(&self, topic: &str) -> String {
-        match (self.is, self.waited) {
-            (Readers::Placed, waited) if waited < AT_ONCE => format!("Restate reads {topic}"),
-            (Readers::Placed, waited) => {
-                format!("Restate reads {topic} after {:.1} s", waited.as_secs_f64())
-            }
-            (Readers::Nobody, _) => {
+        let found = self.is_so(topic);
+        match self.is {
+            Readers::Placed => format!("{found} after {:.1} s", self.waited.as_secs_f64()),
+            Readers::Nobody | Readers::Unsettled => found,
+        }
+    }
+
+    fn is_so(&self, topic: &str) -> String {
+        match self.is {
+            Readers::Placed => format!("Restate reads {topic}"),
+            Readers::Nobody => {
                 format!("Restate does not read {topic}: deliveries may be a minute late")
             }
-            (Readers::Unsettled, _) => {
-                format!("it cannot be told yet whether Restate reads {topic}")
-            }
+            Readers::Unsettled => format!("it cannot be told yet whether Restate reads {topic}"),
         }
     }
 }
 
 /// Makes the subscription to `topic` anew, and says so. Its group stays: it goes on where it was.
-/// None: others are at it, another topic is read since, or somebody has come.
+/// None: others are at it, or somebody has come.
 pub(crate) async fn anew(
     config: &RegisterConfig,
     store: &Store,
     topic: &str,
 ) -> anyhow::Result<Option<String>> {
     let Some(_alone) = alone(store).await? else { return Ok(None) };
-    if store.noted_cdc_producer().await?.is_some_and(|noted| topic_of(noted) != topic) {
-        return Ok(None);
+    if let Some(noted) = store.noted_cdc_producer().await?
+        && topic_of(noted) != topic
+    {
+        bail!("{} announces meanwhile, and {topic} was left as it is", noted.name());
     }
-    let topic_now = named(config, topic).await?;
-    if topics::readers(&config.kafka, &topic_now.group()).await? != Readers::Nobody {
-        return Ok(None);
+    let named = named(config, topic).await?;
+    // Another one may have made it anew just now.
+    let begun = Instant::now();
+    while begun.elapsed() < GRACE {
+        if topics::readers(&config.kafka, &named.group()).await? != Readers::Nobody {
+            return Ok(None);
+        }
+        tokio::time::sleep(POLL).await;
     }
     actors::unsubscribe(&config.restate_admin_url, topic).await?;
-    actors::subscribe_beside(config, &topic_now).await?;
+    actors::subscribe_beside(config, &named).await?;
     Ok(Some(format!("the subscription of {topic} anew, since nobody read it")))
 }
 

@@ -154,7 +154,7 @@ impl Stays {
 
     async fn ends_in_order(mut self) -> anyhow::Result<()> {
         kill(Pid::from_raw(i32::try_from(self.child.id().context("its id")?)?), Signal::SIGTERM)?;
-        let ended = tokio::time::timeout(Duration::from_secs(10), self.child.wait()).await??;
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await??;
         ensure!(ended.success(), "{ended}");
         Ok(())
     }

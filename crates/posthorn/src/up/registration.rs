@@ -59,6 +59,11 @@ struct Unread {
     patience: Duration,
 }
 
+impl Unread {
+    /// Nothing is known of it.
+    const YET: Self = Self { since: None, patience: JOIN_PATIENCE };
+}
+
 impl Registration {
     pub(super) fn new(plan: &Plan, board: &Board, progress: &Progress) -> anyhow::Result<Self> {
         Ok(Self {
@@ -131,10 +136,10 @@ impl Registration {
             return Ok(None);
         }
         unread.since = None;
-        unread.patience = (unread.patience * 2).min(UNREAD_PATIENCE_MAX);
         let Some(made) = register::anew(&self.config, &self.store, basis.topic).await? else {
             return Ok(None);
         };
+        unread.patience = (unread.patience * 2).min(UNREAD_PATIENCE_MAX);
         let reads = self.reads(&group).await;
         Ok(Some(format!("{made}; {}", reads.line(basis.topic))))
     }
@@ -145,7 +150,7 @@ impl Registration {
         // be seen as one, and not be registered against.
         let mut known = self.basis().await.ok();
         let mut said = String::new();
-        let mut unread = Unread { since: None, patience: JOIN_PATIENCE };
+        let mut unread = Unread::YET;
         let mut rounds = 0_u32;
         loop {
             tokio::time::sleep(ROUND).await;
@@ -156,11 +161,14 @@ impl Registration {
                 continue;
             };
             let is_switch = known.as_ref().is_some_and(|known| known.topic != basis.topic);
+            if known.as_ref() != Some(&basis) {
+                unread = Unread::YET;
+            }
             // Whoever switches producers sees to the subscriptions.
             if known.as_ref() == Some(&basis) || is_switch {
                 if !is_switch && rounds.is_multiple_of(ROUNDS_PER_LOOK) {
                     match self.heal(&basis, &mut unread).await {
-                        Ok(None) => {}
+                        Ok(None) => said.clear(),
                         Ok(Some(text)) => self.progress.line("register", &text),
                         Err(error) => self.not_yet(&error, &mut said),
                     }
@@ -168,7 +176,6 @@ impl Registration {
                 known = Some(basis);
                 continue;
             }
-            unread.since = None;
             if known.as_ref().is_some_and(|known| known.topic_id != basis.topic_id) {
                 let text = format!(
                     "{} is not the topic that it was: Restate is to read it from its beginning",
