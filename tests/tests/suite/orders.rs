@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use posthorn_tests::{Answer, Api, Receiver, until};
 use sqlx::{Connection, PgConnection};
 
-use crate::path::configure;
+use crate::path::{configure, try_for_longer};
 use crate::{merchant, shared_lab};
 
 const SOON: Duration = Duration::from_secs(45);
@@ -30,10 +30,7 @@ async fn one_poisonous_event_does_not_stop_a_shop() -> anyhow::Result<()> {
     let id = uuid::Uuid::parse_str(endpoint.trim_start_matches("ep_"))?;
     let url = shared_lab().await?.database_url()?;
     // Until another gets through, what it waits is the endpoint's: that must not be its whole span.
-    sqlx::query("update endpoints set policy = policy || '{\"schedule_s\": [5, 5]}' where id = $1")
-        .bind(id)
-        .execute(&mut PgConnection::connect(&url).await?)
-        .await?;
+    try_for_longer(&url, &endpoint).await?;
     receiver.rule(|amount| (amount == 1).then_some(Answer::Status(500)));
     for amount in 1..=5 {
         api.payment(&merchant, amount).await?;

@@ -139,6 +139,7 @@ async fn a_merchant_that_fails_three_times_gets_it_when_it_recovers() -> anyhow:
     let merchant = merchant("recovers");
     let endpoint = api.merchant(&merchant, receiver.url()).await?;
     hasten(&lab.database_url()?, &endpoint).await?;
+    try_for_longer(&lab.database_url()?, &endpoint).await?;
     receiver.script([Answer::Status(500), Answer::Status(500), Answer::Status(500)]);
     let first = api.payment(&merchant, 1).await?;
     let second = api.payment(&merchant, 2).await?;
@@ -179,6 +180,7 @@ async fn a_refund_between_event_and_delivery_shows_in_the_delivery() -> anyhow::
     let merchant = merchant("refund");
     let endpoint = api.merchant(&merchant, receiver.url()).await?;
     hasten(&lab.database_url()?, &endpoint).await?;
+    try_for_longer(&lab.database_url()?, &endpoint).await?;
     // Unwell until there is a refund.
     receiver.rule(|_| Some(Answer::Status(500)));
     let payment = api.payment(&merchant, 1).await?;
@@ -224,7 +226,16 @@ pub(crate) async fn hasten(database_url: &str, endpoint: &str) -> anyhow::Result
     configure(database_url, endpoint, "ordered").await
 }
 
-/// The same, in another order.
+/// Tries what finds the endpoint unwell for longer than a machine may be busy.
+pub(crate) async fn try_for_longer(database_url: &str, endpoint: &str) -> anyhow::Result<()> {
+    sqlx::query("update endpoints set policy = policy || '{\"schedule_s\": [5, 5]}' where id = $1")
+        .bind(uuid::Uuid::parse_str(endpoint.trim_start_matches("ep_"))?)
+        .execute(&mut PgConnection::connect(database_url).await?)
+        .await?;
+    Ok(())
+}
+
+/// What `hasten` does, in another order.
 pub(crate) async fn configure(
     database_url: &str,
     endpoint: &str,
