@@ -29,8 +29,8 @@ const OTHERS_PATIENCE: Duration = Duration::from_secs(10);
 /// How long nobody may be in the group of Restate's consumer, while Kafka answers. It joins within a
 /// fraction of a second; 6 s when the one before was not seen off, 10 s after a crash of Kafka.
 pub(crate) const JOIN_PATIENCE: Duration = Duration::from_secs(15);
-/// Longest pause between two rounds where nobody reads whatever is done.
-const PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Longest that a subscription is left alone which nobody reads whatever is done.
+pub(crate) const UNREAD_PATIENCE_MAX: Duration = Duration::from_secs(600);
 /// Who makes a subscription anew waits so long for those that another one's may bring.
 const GRACE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(250);
@@ -93,7 +93,7 @@ async fn keep(args: &RegisterArgs, store: &Store, every: Duration) -> anyhow::Re
         });
         // One that is not read though it was made anew is left alone for longer each time.
         pause = match seen.readers {
-            Readers::Nobody => (pause * 2).min(every.max(PAUSE_MAX)),
+            Readers::Nobody => (pause * 2).min(every.max(UNREAD_PATIENCE_MAX)),
             _ => every,
         };
         if (seen.is_made || seen.line != said) && !stop.is_cancelled() {

@@ -155,7 +155,7 @@ pub async fn readers(kafka: &str, group: &str) -> Result<Readers, Error> {
             match (found.state(), found.members().is_empty()) {
                 ("Stable", false) => Readers::Placed,
                 ("Empty" | "Dead", true) => Readers::Nobody,
-                // Also where its coordinator could not be asked.
+                // Also where its coordinator tells no more than its name.
                 _ => Readers::Unsettled,
             }
         }))

@@ -5,8 +5,7 @@
 
 use std::fmt::Write as _;
 
-/// What the names of all families begin with but of those that any process has.
-const OURS: &str = "posthorn_";
+use super::PREFIX;
 
 /// What a family counts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +21,8 @@ pub enum Kind {
 /// A family of metrics.
 #[derive(Debug, Clone, Copy)]
 pub struct Definition {
-    /// What its name begins with, the line before the rest included.
-    prefix: &'static str,
+    /// Any process has it, by a name without our prefix.
+    is_of_any_process: bool,
     /// Its name, without the prefix and without what its kind adds.
     pub name: &'static str,
     /// What it counts with.
@@ -46,7 +45,7 @@ impl Definition {
         labels: &'static [&'static str],
         help: &'static str,
     ) -> Self {
-        Self { prefix: OURS, name, kind, unit: None, roles, labels, help }
+        Self { is_of_any_process: false, name, kind, unit: None, roles, labels, help }
     }
 
     const fn in_unit(mut self, unit: &'static str) -> Self {
@@ -56,7 +55,7 @@ impl Definition {
 
     /// Every program tells it by this name: what is made for any process shows ours as well.
     const fn of_any_process(mut self) -> Self {
-        self.prefix = "";
+        self.is_of_any_process = true;
         self
     }
 
@@ -68,7 +67,10 @@ impl Definition {
     /// The name of the family, as a scraper sees it in `# TYPE`.
     pub fn family(&self) -> String {
         let unit = self.unit.map_or(String::new(), |unit| format!("_{unit}"));
-        format!("{}{}{unit}", self.prefix, self.name)
+        match self.is_of_any_process {
+            true => format!("{}{unit}", self.name),
+            false => format!("{PREFIX}_{}{unit}", self.name),
+        }
     }
 
     /// The name to query for; a histogram's is the stem of its three.

@@ -16,7 +16,7 @@ use store::{CdcProducer, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::plan::Plan;
-use crate::register::{self, JOIN_PATIENCE, Reads, topic_of};
+use crate::register::{self, JOIN_PATIENCE, Reads, UNREAD_PATIENCE_MAX, topic_of};
 
 /// How long the relay may take to make the topics and the worker to listen, and Restate then to
 /// reach it.
@@ -28,8 +28,6 @@ const POLL: Duration = Duration::from_millis(100);
 const ROUND: Duration = Duration::from_secs(2);
 /// Rounds between two looks whether somebody reads: that is a client of its own each time.
 const ROUNDS_PER_LOOK: u32 = 3;
-/// Longest that a subscription is left alone which nobody reads whatever is done.
-const UNREAD_PATIENCE_MAX: Duration = Duration::from_secs(600);
 
 /// One small question at a time, and the right to register.
 const CONNECTIONS: u32 = 2;
